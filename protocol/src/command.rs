@@ -1,0 +1,198 @@
+//! Commands: what changes state. A command travels from the client, is proposed to its shard's log as
+//! it came, and is applied by the inventory on every replica.
+
+use crate::types::{
+    FeedPosition, Millis, Money, OperationId, ProductId, Quantity, ReservationId, Timestamp, UserId,
+};
+
+/// A change of one shard's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Puts a product on sale. Idempotent by product id: the same contents again is a replay, others are refused.
+    CreateProduct(Box<ProductSpec>),
+    /// Adds units to a product's stock, or takes free ones away.
+    AdjustStock(AdjustStock),
+    /// Sets a product's stock if it still is what the caller thinks.
+    SetStock(SetStock),
+    /// Pauses, resumes or closes a product's sale.
+    ChangeSale(ChangeSale),
+    /// Claims units for a user.
+    Reserve(Reserve),
+    /// Pins a reservation for a charge: `held` → `paying`.
+    BeginPayment(Payment),
+    /// The charge was declined: `paying` → `held`.
+    PaymentFailed(Payment),
+    /// Sells the units: `held` or `paying` → `confirmed`.
+    Confirm(Target),
+    /// Gives the units back by request: `held` or `paying` → `released`.
+    Release(Target),
+    /// Moves a held reservation's deadline later.
+    Extend(Extend),
+    /// The provider says paid, but the reservation is gone: take the units again, or owe a refund.
+    LatePayment(LatePayment),
+    /// The provider says refunded: `refund_due` → `refunded`.
+    RefundDone(Target),
+    /// Everything on the shard's order feed up to here is stored.
+    AcknowledgeFeed(FeedPosition),
+    /// Time has passed: expire what is due. Proposed by leaders, never accepted from clients.
+    Expire,
+}
+
+/// What is on sale, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProductSpec {
+    /// The product's id.
+    pub product: ProductId,
+    /// Its name, for people.
+    pub name: String,
+    /// Units put on sale.
+    pub stock: Quantity,
+    /// Price of one unit.
+    pub price: Money,
+    /// Most units a user may hold and have bought together; 0 for no limit.
+    pub limit_per_user: Quantity,
+    /// Most units in one reservation; 0 for no limit but the protocol's.
+    pub limit_per_reservation: Quantity,
+    /// How long a reservation is held.
+    pub ttl: Millis,
+    /// Longest life of a held reservation, extensions included, from its creation. At least `ttl`.
+    pub max_life: Millis,
+    /// Longest time that one payment may pin a reservation.
+    pub payment_cap: Millis,
+    /// Reserves are refused before; 0 for no opening time.
+    pub opens_at: Timestamp,
+    /// Reserves are refused from then on; 0 for no closing time.
+    pub closes_at: Timestamp,
+    /// What happens to a payment that succeeds after its reservation is gone.
+    pub late_payment: LatePaymentPolicy,
+}
+
+/// What happens to a payment that succeeds after its reservation is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LatePaymentPolicy {
+    /// Units left: take them again and confirm. None: refund.
+    #[default]
+    RetakeOrRefund,
+    /// Always refund.
+    AlwaysRefund,
+}
+
+/// See [`Command::AdjustStock`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdjustStock {
+    /// Idempotency key.
+    pub operation: OperationId,
+    /// Which product.
+    pub product: ProductId,
+    /// Units to add; negative to take away.
+    pub delta: i64,
+}
+
+/// See [`Command::SetStock`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetStock {
+    /// Idempotency key.
+    pub operation: OperationId,
+    /// Which product.
+    pub product: ProductId,
+    /// The stock the caller believes it has now.
+    pub expected: Quantity,
+    /// The stock it shall have.
+    pub stock: Quantity,
+}
+
+/// See [`Command::ChangeSale`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChangeSale {
+    /// Idempotency key.
+    pub operation: OperationId,
+    /// Which product.
+    pub product: ProductId,
+    /// What to do with its sale.
+    pub action: SaleAction,
+}
+
+/// What an operator does to a sale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaleAction {
+    /// Refuse new reserves until resumed.
+    Pause,
+    /// Undo a pause.
+    Resume,
+    /// Refuse new reserves for good.
+    Close,
+}
+
+/// See [`Command::Reserve`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reserve {
+    /// Which product.
+    pub product: ProductId,
+    /// The reservation to make; the idempotency key.
+    pub reservation: ReservationId,
+    /// For whom.
+    pub user: UserId,
+    /// How many units.
+    pub quantity: Quantity,
+    /// How long to hold them; 0 for the product's TTL, which is also the most.
+    pub ttl: Millis,
+}
+
+/// Names a reservation. The product leads to the shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The reservation's product.
+    pub product: ProductId,
+    /// The reservation.
+    pub reservation: ReservationId,
+    /// Its owner: another's reservation is answered `unknown_reservation`. 0 leaves the owner unchecked.
+    pub user: UserId,
+}
+
+/// See [`Command::BeginPayment`] and [`Command::PaymentFailed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// Which reservation.
+    pub target: Target,
+    /// Which try, 1 for the first: makes a late retry of an earlier try harmless.
+    pub attempt: u16,
+}
+
+/// See [`Command::Extend`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extend {
+    /// Which reservation.
+    pub target: Target,
+    /// Idempotency key of this extension.
+    pub operation: OperationId,
+    /// How much later its deadline shall be.
+    pub by: Millis,
+}
+
+/// See [`Command::LatePayment`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LatePayment {
+    /// Which reservation; the user must be given, for the record may have left its retention.
+    pub target: Target,
+    /// How many units were paid.
+    pub quantity: Quantity,
+}
+
+impl Command {
+    /// The product it concerns; `None` for the commands that concern the shard as a whole.
+    #[must_use]
+    pub fn product(&self) -> Option<ProductId> {
+        Some(match self {
+            Self::CreateProduct(spec) => spec.product,
+            Self::AdjustStock(adjust) => adjust.product,
+            Self::SetStock(set) => set.product,
+            Self::ChangeSale(change) => change.product,
+            Self::Reserve(reserve) => reserve.product,
+            Self::BeginPayment(payment) | Self::PaymentFailed(payment) => payment.target.product,
+            Self::Confirm(target) | Self::Release(target) | Self::RefundDone(target) => target.product,
+            Self::Extend(extend) => extend.target.product,
+            Self::LatePayment(late) => late.target.product,
+            Self::AcknowledgeFeed(_) | Self::Expire => return None,
+        })
+    }
+}
