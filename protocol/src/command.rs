@@ -1,9 +1,7 @@
 //! Commands: what changes state. A command travels from the client, is proposed to its shard's log as
 //! it came, and is applied by the inventory on every replica.
 
-use crate::types::{
-    FeedPosition, Millis, Money, OperationId, ProductId, Quantity, ReservationId, Timestamp, UserId,
-};
+use crate::types::{FeedPosition, Millis, Money, OperationId, ProductId, Quantity, ReservationId, Timestamp, UserId};
 
 /// A change of one shard's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
