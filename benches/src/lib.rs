@@ -1,1 +1,2 @@
-//! Criterion suites.
+//! Criterion suites, one a subject, in `benches/`.
+#![forbid(unsafe_code)]

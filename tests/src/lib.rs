@@ -1,1 +1,0 @@
-//! doorbuster-tests.

@@ -1,0 +1,48 @@
+//! Imports run one way: `protocol <- inventory <- server -> raft`, `protocol <- client <- gateway`, `cli` on top.
+
+use std::fs;
+use std::path::Path;
+
+use crate::rules::Finding;
+
+/// Each crate's folder, and which of ours it may be built on.
+const DIRECTION: [(&str, &[&str]); 9] = [
+    ("protocol", &[]),
+    ("server/inventory", &["protocol"]),
+    ("server/gate", &["protocol", "inventory"]),
+    ("raft", &[]),
+    ("server", &["protocol", "inventory", "gate", "raft"]),
+    ("client", &["protocol"]),
+    ("gateway", &["protocol", "client"]),
+    ("cli", &["protocol", "client", "gateway", "server"]),
+    ("tests", &[]),
+];
+
+pub fn check(root: &Path) -> Vec<Finding> {
+    DIRECTION.iter().flat_map(|(folder, allowed)| check_manifest(root, folder, allowed)).collect()
+}
+
+fn check_manifest(root: &Path, folder: &str, allowed: &[&str]) -> Vec<Finding> {
+    let path = format!("{folder}/Cargo.toml");
+    match fs::read_to_string(root.join(&path)) {
+        Ok(text) => wrong_imports(&path, &text, allowed),
+        Err(_) if folder == "server/gate" => Vec::new(),
+        Err(error) => vec![Finding { path, line: 0, what: error.to_string() }],
+    }
+}
+
+/// The crates of ours in `[dependencies]` that a crate may not be built on.
+pub fn wrong_imports(path: &str, manifest: &str, allowed: &[&str]) -> Vec<Finding> {
+    let manifest: toml::Table = manifest.parse().expect("cargo has read this manifest");
+    let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table).cloned().unwrap_or_default();
+    dependencies
+        .keys()
+        .filter_map(|name| name.strip_prefix("doorbuster-"))
+        .filter(|name| !allowed.contains(name))
+        .map(|name| Finding {
+            path: path.to_owned(),
+            line: 0,
+            what: format!("imports doorbuster-{name}, against the direction of ARCHITECTURE.md"),
+        })
+        .collect()
+}
