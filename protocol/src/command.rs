@@ -1,7 +1,10 @@
 //! Commands: what changes state. A command travels from the client, is proposed to its shard's log as
 //! it came, and is applied by the inventory on every replica.
 
-use crate::types::{FeedPosition, Millis, Money, OperationId, ProductId, Quantity, ReservationId, Timestamp, UserId};
+use crate::cursor::{Cursor, DecodeError};
+use crate::types::{
+    FeedPosition, Millis, Money, OperationId, ProductId, Quantity, ReservationId, ShardId, Timestamp, UserId,
+};
 
 /// A change of one shard's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +34,12 @@ pub enum Command {
     /// The provider says refunded: `refund_due` → `refunded`.
     RefundDone(Target),
     /// Everything on the shard's order feed up to here is stored.
-    AcknowledgeFeed(FeedPosition),
+    AcknowledgeFeed {
+        /// Which shard.
+        shard: ShardId,
+        /// The last position that is stored.
+        through: FeedPosition,
+    },
     /// Time has passed: expire what is due. Proposed by leaders, never accepted from clients.
     Expire,
 }
@@ -190,7 +198,20 @@ impl Command {
             Self::Confirm(target) | Self::Release(target) | Self::RefundDone(target) => target.product,
             Self::Extend(extend) => extend.target.product,
             Self::LatePayment(late) => late.target.product,
-            Self::AcknowledgeFeed(_) | Self::Expire => return None,
+            Self::AcknowledgeFeed { .. } | Self::Expire => return None,
         })
+    }
+
+    /// Appends the command's bytes, which are the same on the wire and in the log.
+    pub fn encode(&self, _out: &mut Vec<u8>) {
+        todo!()
+    }
+
+    /// Reads one command and leaves the cursor behind it.
+    ///
+    /// # Errors
+    /// The bytes are no command of this version.
+    pub fn decode(_cursor: &mut Cursor<'_>) -> Result<Self, DecodeError> {
+        todo!()
     }
 }

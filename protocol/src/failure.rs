@@ -150,3 +150,64 @@ pub enum Argument {
     /// The change was 0.
     Delta,
 }
+
+/// Stable number of a [`Failure`] or [`Refusal`], as it travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Code(pub u16);
+
+impl Code {
+    /// Its stable name, e.g. `sold_out`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        todo!()
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub const fn retryable(self) -> bool {
+        todo!()
+    }
+
+    /// Whether a retry must carry the same id, because the first attempt may have had its effect.
+    #[must_use]
+    pub const fn same_id(self) -> bool {
+        todo!()
+    }
+}
+
+impl Failure {
+    /// Its stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        todo!()
+    }
+
+    /// When a retry makes sense; `None` if the answer does not say.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Millis> {
+        todo!()
+    }
+}
+
+impl Refusal {
+    /// Its stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        todo!()
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        todo!()
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        todo!()
+    }
+}
+
+impl std::error::Error for Refusal {}
+impl std::error::Error for Failure {}

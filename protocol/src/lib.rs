@@ -5,7 +5,10 @@
 #![forbid(unsafe_code)]
 
 pub mod command;
+pub mod cursor;
 pub mod failure;
+pub mod frame;
+pub mod handshake;
 pub mod limits;
 pub mod query;
 pub mod reply;
