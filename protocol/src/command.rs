@@ -1,7 +1,6 @@
 //! Commands: what changes state. A command travels from the client, is proposed to its shard's log as
 //! it came, and is applied by the inventory on every replica.
 
-use crate::cursor::{Cursor, DecodeError};
 use crate::types::{
     FeedPosition, Millis, Money, OperationId, ProductId, Quantity, ReservationId, ShardId, Timestamp, UserId,
 };
@@ -200,18 +199,5 @@ impl Command {
             Self::LatePayment(late) => late.target.product,
             Self::AcknowledgeFeed { .. } | Self::Expire => return None,
         })
-    }
-
-    /// Appends the command's bytes, which are the same on the wire and in the log.
-    pub fn encode(&self, _out: &mut Vec<u8>) {
-        todo!()
-    }
-
-    /// Reads one command and leaves the cursor behind it.
-    ///
-    /// # Errors
-    /// The bytes are no command of this version.
-    pub fn decode(_cursor: &mut Cursor<'_>) -> Result<Self, DecodeError> {
-        todo!()
     }
 }

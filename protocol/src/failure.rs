@@ -1,5 +1,8 @@
 //! Why a request was not done, and what its caller can do about it.
 
+use std::fmt;
+
+pub use crate::code::Code;
 use crate::types::{Millis, NodeId, Quantity, Timestamp};
 
 /// Why a request was not done.
@@ -151,61 +154,149 @@ pub enum Argument {
     Delta,
 }
 
-/// Stable number of a [`Failure`] or [`Refusal`], as it travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Code(pub u16);
-
-impl Code {
-    /// Its stable name, e.g. `sold_out`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        todo!()
-    }
-
-    /// Whether the same request may succeed later.
-    #[must_use]
-    pub const fn retryable(self) -> bool {
-        todo!()
-    }
-
-    /// Whether a retry must carry the same id, because the first attempt may have had its effect.
-    #[must_use]
-    pub const fn same_id(self) -> bool {
-        todo!()
-    }
-}
-
 impl Failure {
     /// Its stable code.
     #[must_use]
-    pub fn code(&self) -> Code {
-        todo!()
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Refused(refusal) => refusal.code(),
+            Self::NotLeader { .. } => Code::NOT_LEADER,
+            Self::Busy { .. } => Code::BUSY,
+            Self::OutcomeUnknown => Code::OUTCOME_UNKNOWN,
+            Self::WaitedTooLong => Code::WAITED_TOO_LONG,
+            Self::ShuttingDown => Code::SHUTTING_DOWN,
+            Self::Diverged => Code::DIVERGED,
+            Self::Malformed(_) => Code::MALFORMED,
+            Self::Unauthorized => Code::UNAUTHORIZED,
+            Self::WrongCluster => Code::WRONG_CLUSTER,
+            Self::UnsupportedVersion => Code::UNSUPPORTED_VERSION,
+        }
     }
 
-    /// When a retry makes sense; `None` if the answer does not say.
+    /// How long to wait before a retry: what the answer says, else what its code suggests. `None` if a
+    /// retry is of no use, or if the answer tells a time instead (`all_held`, `not_open`).
     #[must_use]
-    pub fn retry_after(&self) -> Option<Millis> {
-        todo!()
+    pub const fn retry_after(&self) -> Option<Millis> {
+        match self {
+            Self::Busy { retry_after } => Some(*retry_after),
+            Self::NotLeader { leader: Some(_) } => Some(Millis(0)),
+            other => other.code().retry_after(),
+        }
     }
 }
 
 impl Refusal {
     /// Its stable code.
     #[must_use]
-    pub fn code(&self) -> Code {
-        todo!()
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::SoldOut => Code::SOLD_OUT,
+            Self::AllHeld { .. } => Code::ALL_HELD,
+            Self::InsufficientStock { .. } => Code::INSUFFICIENT_STOCK,
+            Self::LimitReached { .. } => Code::LIMIT_REACHED,
+            Self::QuantityTooLarge { .. } => Code::QUANTITY_TOO_LARGE,
+            Self::NotOpen { .. } => Code::NOT_OPEN,
+            Self::Closed => Code::CLOSED,
+            Self::Paused => Code::PAUSED,
+            Self::UnknownProduct => Code::UNKNOWN_PRODUCT,
+            Self::UnknownReservation => Code::UNKNOWN_RESERVATION,
+            Self::ConflictingRetry => Code::CONFLICTING_RETRY,
+            Self::ReservationExpired { .. } => Code::RESERVATION_EXPIRED,
+            Self::ReservationReleased => Code::RESERVATION_RELEASED,
+            Self::AlreadyConfirmed => Code::ALREADY_CONFIRMED,
+            Self::PaymentInProgress => Code::PAYMENT_IN_PROGRESS,
+            Self::PaymentNotInProgress { .. } => Code::PAYMENT_NOT_IN_PROGRESS,
+            Self::Refunding => Code::REFUNDING,
+            Self::NoRefundDue => Code::NO_REFUND_DUE,
+            Self::LifeLimitReached { .. } => Code::LIFE_LIMIT_REACHED,
+            Self::StockBelowCommitted { .. } => Code::STOCK_BELOW_COMMITTED,
+            Self::StockMismatch { .. } => Code::STOCK_MISMATCH,
+            Self::StockTooLarge { .. } => Code::STOCK_TOO_LARGE,
+            Self::ProductExists => Code::PRODUCT_EXISTS,
+            Self::CapacityReached { .. } => Code::CAPACITY_REACHED,
+            Self::InvalidArgument(_) => Code::INVALID_ARGUMENT,
+            Self::FeedPositionUnknown => Code::FEED_POSITION_UNKNOWN,
+        }
     }
 }
 
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        todo!()
+impl Argument {
+    /// What must hold of it, in words.
+    #[must_use]
+    pub const fn rule(self) -> &'static str {
+        match self {
+            Self::Id => "an id must not be 0",
+            Self::Quantity => "the quantity must be from 1 to 10000",
+            Self::Name => "the name must have from 1 to 200 bytes",
+            Self::Price => "the price must be at most 10^12 minor units, its currency three upper-case letters",
+            Self::Duration => {
+                "TTL, life, payment cap and extension must be from 100 ms to 7 days, and the life no shorter than the TTL"
+            }
+            Self::Schedule => "the closing time must be after the opening time",
+            Self::Delta => "the change must not be 0",
+        }
     }
 }
 
-impl std::fmt::Display for Failure {
-    fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        todo!()
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::NotLeader { leader: Some(node) } => write!(f, "this node does not lead the shard, node {node} does"),
+            Self::NotLeader { leader: None } => f.write_str("this node does not lead the shard and knows of no leader"),
+            Self::Busy { retry_after } => write!(f, "the queue is full; try again in {retry_after} ms"),
+            Self::OutcomeUnknown => f.write_str("the outcome is unknown; ask again with the same id"),
+            Self::WaitedTooLong => f.write_str("it waited longer than its caller would, and was not done"),
+            Self::ShuttingDown => f.write_str("the node is shutting down"),
+            Self::Diverged => f.write_str("this replica differs from the others and serves no more"),
+            Self::Malformed(detail) => write!(f, "malformed request: {detail}"),
+            Self::Unauthorized => f.write_str("the credential is missing or wrong"),
+            Self::WrongCluster => f.write_str("this is another cluster"),
+            Self::UnsupportedVersion => f.write_str("no protocol version in common"),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SoldOut => f.write_str("everything is sold"),
+            Self::AllHeld { next_expiry } => {
+                write!(f, "all units are held; the next hold ends at {next_expiry} (UTC ms)")
+            }
+            Self::InsufficientStock { available } => write!(f, "only {available} units are available"),
+            Self::LimitReached { limit, used } => {
+                write!(f, "the user has {used} units, and {limit} is the limit per user")
+            }
+            Self::QuantityTooLarge { limit } => write!(f, "more than {limit} units in one reservation"),
+            Self::NotOpen { opens_at } => write!(f, "the sale opens at {opens_at} (UTC ms)"),
+            Self::Closed => f.write_str("the sale is over"),
+            Self::Paused => f.write_str("the sale is paused"),
+            Self::UnknownProduct => f.write_str("there is no such product"),
+            Self::UnknownReservation => f.write_str("there is no such reservation"),
+            Self::ConflictingRetry => f.write_str("the id was used before with other contents"),
+            Self::ReservationExpired { expired_at } => write!(f, "the reservation expired at {expired_at} (UTC ms)"),
+            Self::ReservationReleased => f.write_str("the reservation was released"),
+            Self::AlreadyConfirmed => f.write_str("the reservation is sold"),
+            Self::PaymentInProgress => f.write_str("a payment of the reservation is in progress"),
+            Self::PaymentNotInProgress { attempts } => {
+                write!(f, "no such payment is in progress; {attempts} began so far")
+            }
+            Self::Refunding => f.write_str("the reservation's payment is being or was refunded"),
+            Self::NoRefundDue => f.write_str("no refund is due"),
+            Self::LifeLimitReached { latest } => {
+                write!(f, "the reservation cannot live beyond {latest} (UTC ms)")
+            }
+            Self::StockBelowCommitted { held, sold } => {
+                write!(f, "{held} units are held and {sold} sold; the stock cannot be less")
+            }
+            Self::StockMismatch { stock } => write!(f, "the stock is {stock}"),
+            Self::StockTooLarge { limit } => write!(f, "a product has at most {limit} units"),
+            Self::ProductExists => f.write_str("there is a product with this id and other contents"),
+            Self::CapacityReached { limit } => write!(f, "the shard is full: it holds at most {limit}"),
+            Self::InvalidArgument(argument) => f.write_str(argument.rule()),
+            Self::FeedPositionUnknown => f.write_str("the feed has no such position yet"),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! this crate is the specification of the bytes.
 #![forbid(unsafe_code)]
 
+pub mod code;
 pub mod command;
 pub mod cursor;
 pub mod failure;
@@ -14,3 +15,4 @@ pub mod query;
 pub mod reply;
 pub mod request;
 pub mod types;
+mod wire;
