@@ -1,12 +1,38 @@
-//! One shard's state and the commands that change it.
-#![allow(clippy::todo, unused_variables, clippy::needless_pass_by_value)]
+//! One shard's state and the one function that changes it.
+//!
+//! What a command does is in the files beside this one, by subject; here is what they share: the
+//! entrance, the clock that is handed in, and the step by which a reservation becomes something else,
+//! which moves its units, its user's count, its deadline and the digests together.
+//!
+//! Assertions stay on in production. Whatever breaks one would have made a count wrong, on every replica
+//! alike, and is better met by a process that stops than by a product sold twice.
 
-use doorbuster_protocol::command::{Command, Reserve, Target};
-use doorbuster_protocol::failure::Refusal;
-use doorbuster_protocol::reply::{AuditReport, FeedPage, ProductView, Reply, ReservationView};
-use doorbuster_protocol::types::{FeedPosition, LogIndex, ProductId, ReservationId, ShardId, StateHash, Timestamp};
+mod audit;
+mod expiry;
+mod hold;
+mod payment;
+mod queries;
+mod reserve;
+mod sale;
+mod state;
 
-use crate::{Frozen, GateView, Limits, SnapshotError};
+use std::collections::BTreeMap;
+
+use doorbuster_protocol::command::{Command, Target};
+use doorbuster_protocol::failure::{Argument, Refusal};
+use doorbuster_protocol::reply::{Reply, ReservationReply, ReservationState};
+use doorbuster_protocol::types::{LogIndex, OperationId, ProductId, ShardId, StateHash, Timestamp};
+
+use crate::feed::Feed;
+use crate::limits::Limits;
+use crate::operations::{Operation, Operations};
+use crate::product::Product;
+use crate::record::{Claim, Reservation};
+use crate::reservations::Reservations;
+use crate::users::Users;
+use crate::wheel::END_OF_TIME;
+
+pub(crate) use state::State;
 
 /// One shard's state.
 #[derive(Debug)]
@@ -15,24 +41,54 @@ pub struct Inventory {
     limits: Limits,
     applied: LogIndex,
     time: Timestamp,
+    /// In the order they were created; a product's place never changes.
+    products: Vec<Product>,
+    places: BTreeMap<ProductId, u32>,
+    /// Sum of the products' digests.
+    products_digest: u64,
+    reservations: Reservations,
+    users: Users,
+    operations: Operations,
+    feed: Feed,
+    /// Places of the products that changed since the last drain, each once.
+    touched: Vec<u32>,
 }
 
 impl Inventory {
     /// An empty shard.
     #[must_use]
     pub fn new(shard: ShardId, limits: Limits) -> Self {
-        Self { shard, limits, applied: LogIndex(0), time: Timestamp(0) }
+        Self::from(State::empty(shard, limits))
     }
 
     /// Applies one command of the log entry at `index`, stamped `time`. Many commands of one entry share both.
     ///
     /// # Errors
-    /// A refusal: nothing changed, except that a reservation the command names and whose deadline has passed has expired.
+    /// A refusal: nothing changed, except that a reservation the command names, and whose deadline has passed, has
+    /// expired.
     ///
     /// # Panics
-    /// When `index` or `time` go back, or a count is about to be wrong: a crash beats a corrupt count.
+    /// When `index` or `time` go back, or a count is about to be wrong.
     pub fn apply(&mut self, index: LogIndex, time: Timestamp, command: &Command) -> Result<Reply, Refusal> {
-        todo!()
+        self.advance(index, time);
+        match command {
+            Command::CreateProduct(spec) => self.create_product(spec),
+            Command::AdjustStock(adjust) => self.adjust_stock(adjust),
+            Command::SetStock(set) => self.set_stock(set),
+            Command::ChangeSale(change) => self.change_sale(change),
+            Command::Reserve(reserve) => self.reserve(reserve),
+            Command::BeginPayment(payment) => self.begin_payment(payment),
+            Command::PaymentFailed(payment) => self.payment_failed(payment),
+            Command::Confirm(target) => self.confirm(target),
+            Command::Release(target) => self.release(target),
+            Command::Extend(extend) => self.extend(extend),
+            Command::LatePayment(late) => self.late_payment(late),
+            Command::RefundDone(target) => self.refund_done(target),
+            Command::AcknowledgeFeed { shard: _, through } => {
+                self.feed.acknowledge(*through).map(Reply::FeedAcknowledged)
+            }
+            Command::Expire => Ok(Reply::Expired(self.expire())),
+        }
     }
 
     /// Log index of the last command applied.
@@ -50,97 +106,146 @@ impl Inventory {
     /// Digest of the whole state, kept incrementally. Does not depend on the index.
     #[must_use]
     pub fn state_hash(&self) -> StateHash {
-        todo!()
-    }
-
-    /// Earliest cluster time at which an `Expire` command has work to do. Never late; it may be early, when timers have to be sorted.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        todo!()
+        let parts = [self.reservations.digest(), self.users.digest(), self.operations.digest(), self.feed.digest()];
+        StateHash(parts.into_iter().fold(self.products_digest, u64::wrapping_add))
     }
 
     /// Hands over the products that changed since the last call.
     pub fn drain_touched(&mut self, sink: &mut dyn FnMut(ProductId)) {
-        todo!()
+        for place in self.touched.drain(..) {
+            let product = &mut self.products[place as usize];
+            product.touched = false;
+            sink(product.spec.product);
+        }
     }
 
-    /// What the gate needs to know of a product.
-    #[must_use]
-    pub fn gate_view(&self, product: ProductId) -> Option<GateView> {
-        todo!()
+    fn advance(&mut self, index: LogIndex, time: Timestamp) {
+        assert!(index >= self.applied, "log index went back from {} to {index}", self.applied);
+        assert!(time >= self.time, "cluster time went back from {} to {time}", self.time);
+        assert!(time.get() < END_OF_TIME / 2, "cluster time {time} is out of range");
+        self.applied = index;
+        if time > self.time {
+            self.time = time;
+            self.reservations.advance(time);
+        }
     }
 
-    /// Whether the reservation is known, live or retained.
-    #[must_use]
-    pub fn knows(&self, reservation: ReservationId) -> bool {
-        todo!()
+    fn place_of(&self, product: ProductId) -> Result<u32, Refusal> {
+        self.places.get(&product).copied().ok_or(Refusal::UnknownProduct)
     }
 
-    /// The refusal that `apply` would give at `time`; `None` if it would grant or replay.
-    #[must_use]
-    pub fn refuse_reserve(&self, time: Timestamp, reserve: &Reserve) -> Option<Refusal> {
-        todo!()
+    fn product_at(&self, place: u32) -> &Product {
+        &self.products[place as usize]
     }
 
-    /// One product.
-    ///
-    /// # Errors
-    /// [`Refusal::UnknownProduct`].
-    pub fn product(&self, product: ProductId) -> Result<ProductView, Refusal> {
-        todo!()
+    fn product_of(&self, reservation: &Reservation) -> &Product {
+        self.product_at(reservation.product)
     }
 
-    /// Products with a greater id than `after`, by id, at most `limit` (and at most a page).
-    #[must_use]
-    pub fn products(&self, after: ProductId, limit: u32) -> Vec<ProductView> {
-        todo!()
+    /// Finds the reservation that a command names. Another user's is as good as none.
+    fn locate(&self, target: &Target) -> Result<u32, Refusal> {
+        let place = self.place_of(target.product)?;
+        let slot = self.reservations.find(target.reservation).ok_or(Refusal::UnknownReservation)?;
+        let found = self.reservations.get(slot);
+        let owned = target.user.get() == 0 || target.user == found.user;
+        if found.product == place && owned { Ok(slot) } else { Err(Refusal::UnknownReservation) }
     }
 
-    /// One reservation, if it is the user's.
-    ///
-    /// # Errors
-    /// [`Refusal::UnknownProduct`], [`Refusal::UnknownReservation`].
-    pub fn reservation(&self, target: &Target) -> Result<ReservationView, Refusal> {
-        todo!()
+    /// Finds the reservation that a command names; if its deadline has passed, it expires first.
+    fn locate_now(&mut self, target: &Target) -> Result<(u32, Reservation), Refusal> {
+        let slot = self.locate(target)?;
+        Ok((slot, self.expire_if_due(slot)))
     }
 
-    /// A reservation of whatever product.
-    ///
-    /// # Errors
-    /// [`Refusal::UnknownReservation`].
-    pub fn find(&self, reservation: ReservationId) -> Result<ReservationView, Refusal> {
-        todo!()
+    /// Changes a product and what is kept of it elsewhere.
+    fn change_product(&mut self, place: u32, change: impl FnOnce(&mut Product)) {
+        let product = &mut self.products[place as usize];
+        let before = product.digest();
+        change(product);
+        self.products_digest = self.products_digest.wrapping_sub(before).wrapping_add(product.digest());
+        if !product.touched {
+            product.touched = true;
+            self.touched.push(place);
+        }
     }
 
-    /// Reservations with a greater id than `after`, live and retained, by id, at most `limit` (and at most a page).
-    #[must_use]
-    pub fn reservations(&self, after: ReservationId, limit: u32) -> Vec<ReservationView> {
-        todo!()
+    /// A reservation comes into being.
+    fn add(&mut self, reservation: &Reservation) -> u32 {
+        self.account(None, reservation);
+        let product = self.product_of(reservation).spec.product;
+        self.reservations.insert(reservation, product.get())
     }
 
-    /// The order feed behind `after`, at most `limit` entries (and at most a page).
-    #[must_use]
-    pub fn feed(&self, after: FeedPosition, limit: u32) -> FeedPage {
-        todo!()
+    /// A reservation becomes something else.
+    fn replace(&mut self, slot: u32, new: &Reservation) {
+        let old = self.reservations.get(slot);
+        self.account(Some(&old), new);
+        let product = self.product_of(new).spec.product;
+        self.reservations.replace(slot, new, product.get());
     }
 
-    /// Recounts everything against the kept counters and the digest.
-    #[must_use]
-    pub fn audit(&self) -> AuditReport {
-        todo!()
+    /// Moves what a reservation counts for: units, its user's units, its deadline.
+    fn account(&mut self, before: Option<&Reservation>, after: &Reservation) {
+        let from = before.map_or(Claim::Nothing, Reservation::claim);
+        let to = after.claim();
+        self.change_product(after.product, |product| {
+            if from != to {
+                product.units.shift(from, to, after.quantity);
+            }
+            if let Some(before) = before.filter(|before| before.state.is_live()) {
+                product.deadlines.remove(before.expires);
+            }
+            if after.state.is_live() {
+                product.deadlines.add(after.expires);
+            }
+        });
+        if !self.product_of(after).limits_users() {
+            return;
+        }
+        match (from, to) {
+            (Claim::Nothing, Claim::Held | Claim::Sold) => self.users.add(after.user, after.product, after.quantity),
+            (Claim::Held | Claim::Sold, Claim::Nothing) => {
+                self.users.subtract(after.user, after.product, after.quantity);
+            }
+            (Claim::Nothing, Claim::Nothing) | (Claim::Held | Claim::Sold, Claim::Held | Claim::Sold) => {}
+        }
     }
 
-    /// A copy-on-write copy of the state, cheap to take.
-    #[must_use]
-    pub fn freeze(&mut self) -> Frozen {
-        todo!()
+    /// Whether an operation has been done before; refuses those that cannot be remembered.
+    fn check_operation(&self, id: OperationId, fingerprint: u64) -> Result<bool, Refusal> {
+        if id.get() == 0 {
+            return Err(Refusal::InvalidArgument(Argument::Id));
+        }
+        self.operations.is_replay(id, fingerprint)
     }
 
-    /// Reads back what [`Frozen::write_to`] wrote. Total: any bytes give a state or an error.
-    ///
-    /// # Errors
-    /// Says what is wrong with the bytes.
-    pub fn restore(shard: ShardId, limits: Limits, bytes: &[u8]) -> Result<Self, SnapshotError> {
-        todo!()
+    fn check_room_for_operation(&self) -> Result<(), Refusal> {
+        check_room(self.operations.len(), self.limits.operations)
+    }
+
+    fn remember(&mut self, id: OperationId, fingerprint: u64) {
+        self.operations.remember(Operation { id, fingerprint, at: self.time });
+    }
+
+    fn reservation_reply(&self, slot: u32, replayed: bool) -> Reply {
+        let reservation = self.view(&self.reservations.get(slot));
+        Reply::Reservation(ReservationReply { replayed, time: self.time, reservation })
+    }
+}
+
+/// Refuses what would be one more than there is room for.
+fn check_room(len: usize, limit: usize) -> Result<(), Refusal> {
+    if len < limit { Ok(()) } else { Err(Refusal::CapacityReached { limit: limit as u64 }) }
+}
+
+/// Why a reservation in this state does not take a command that wants another state.
+fn why_not(reservation: &Reservation) -> Refusal {
+    match reservation.state {
+        ReservationState::Held => Refusal::PaymentNotInProgress { attempts: reservation.attempts },
+        ReservationState::Paying => Refusal::PaymentInProgress,
+        ReservationState::Confirmed => Refusal::AlreadyConfirmed,
+        ReservationState::Released => Refusal::ReservationReleased,
+        ReservationState::Expired => Refusal::ReservationExpired { expired_at: reservation.expires },
+        ReservationState::RefundDue | ReservationState::Refunded => Refusal::Refunding,
     }
 }

@@ -1,0 +1,215 @@
+//! A hash index that grows without a stall: sorted leaves of at most [`LEAF`] entries behind a table
+//! of pointers indexed by the top bits of the hash (extendible hashing). Growth splits one leaf.
+//!
+//! Entries stand in the order of their hashes, across leaves too: iterating gives every replica the
+//! same sequence. Leaves are shared copy-on-write, so a clone costs pointers only.
+
+use std::sync::Arc;
+
+/// Entries at which a leaf is split.
+const LEAF: usize = 128;
+/// Most bits of the hash that the table looks at. A leaf that would need more is let grow instead.
+const MAX_BITS: u32 = 20;
+/// Room a leaf keeps beyond its entries: memory is spent on entries, not on capacity.
+const SLACK: usize = 16;
+
+/// What a directory holds: small, and able to tell its hash. Only the hash's top 32 bits need be told.
+pub(crate) trait Hashed: Copy {
+    fn hash(&self) -> u64;
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory<E> {
+    /// How many top bits of a hash index `table`.
+    bits: u32,
+    /// Leaf numbers; 2^(bits - leaf's bits) neighbours share a leaf.
+    table: Vec<u32>,
+    leaves: Vec<Arc<Leaf<E>>>,
+    len: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Leaf<E> {
+    /// How many top bits its entries' hashes have in common.
+    bits: u32,
+    entries: Vec<E>,
+}
+
+impl<E: Hashed> Directory<E> {
+    pub(crate) fn new() -> Self {
+        Self { bits: 0, table: vec![0], leaves: vec![Arc::new(Leaf { bits: 0, entries: Vec::new() })], len: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The entry with this hash that `is` it.
+    pub(crate) fn find(&self, hash: u64, is: impl Fn(&E) -> bool) -> Option<&E> {
+        let leaf = &self.leaves[self.leaf_of(hash)];
+        leaf.position(hash, is).map(|at| &leaf.entries[at])
+    }
+
+    /// The entry with this hash that `is` it, to be changed in anything but its hash.
+    pub(crate) fn find_mut(&mut self, hash: u64, is: impl Fn(&E) -> bool) -> Option<&mut E> {
+        let number = self.leaf_of(hash);
+        let at = self.leaves[number].position(hash, is)?;
+        Some(&mut Arc::make_mut(&mut self.leaves[number]).entries[at])
+    }
+
+    /// Adds an entry that is not there yet.
+    pub(crate) fn insert(&mut self, entry: E) {
+        let hash = entry.hash();
+        let mut number = self.leaf_of(hash);
+        while self.leaves[number].entries.len() >= LEAF && self.leaves[number].bits < MAX_BITS {
+            self.split(number, hash);
+            number = self.leaf_of(hash);
+        }
+        Arc::make_mut(&mut self.leaves[number]).insert(entry);
+        self.len += 1;
+    }
+
+    /// Removes the entry with this hash that `is` it.
+    pub(crate) fn remove(&mut self, hash: u64, is: impl Fn(&E) -> bool) -> Option<E> {
+        let number = self.leaf_of(hash);
+        let at = self.leaves[number].position(hash, is)?;
+        self.len -= 1;
+        Some(Arc::make_mut(&mut self.leaves[number]).remove(at))
+    }
+
+    /// All entries in the order of their hashes.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &E> {
+        let firsts =
+            self.table.iter().scan(None, |last, number| Some((last.replace(*number) != Some(*number), *number)));
+        firsts.filter(|(first, _)| *first).flat_map(|(_, number)| &self.leaves[number as usize].entries)
+    }
+
+    fn leaf_of(&self, hash: u64) -> usize {
+        self.table[self.place_of(hash)] as usize
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // at most MAX_BITS bits are left
+    fn place_of(&self, hash: u64) -> usize {
+        hash.checked_shr(64 - self.bits).unwrap_or(0) as usize
+    }
+
+    /// Splits the leaf that `hash` belongs to by one more bit.
+    fn split(&mut self, number: usize, hash: u64) {
+        let bits = self.leaves[number].bits;
+        if bits == self.bits {
+            self.table = self.table.iter().flat_map(|leaf| [*leaf, *leaf]).collect();
+            self.bits += 1;
+        }
+        let leaf = Arc::make_mut(&mut self.leaves[number]);
+        let upper = leaf.split();
+        let added = u32::try_from(self.leaves.len()).expect("there are at most 2^MAX_BITS leaves");
+        self.leaves.push(Arc::new(upper));
+        let shared = 1_usize << (self.bits - bits);
+        let start = self.place_of(hash) & !(shared - 1);
+        self.table[start + shared / 2..start + shared].fill(added);
+    }
+}
+
+impl<E: Hashed> Leaf<E> {
+    fn position(&self, hash: u64, is: impl Fn(&E) -> bool) -> Option<usize> {
+        let from = self.entries.partition_point(|entry| entry.hash() < hash);
+        let equal = self.entries[from..].iter().take_while(|entry| entry.hash() == hash);
+        equal.into_iter().position(is).map(|offset| from + offset)
+    }
+
+    fn insert(&mut self, entry: E) {
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve_exact(SLACK);
+        }
+        let at = self.entries.partition_point(|other| other.hash() <= entry.hash());
+        self.entries.insert(at, entry);
+    }
+
+    fn remove(&mut self, at: usize) -> E {
+        let entry = self.entries.remove(at);
+        if self.entries.capacity() > self.entries.len() + 3 * SLACK {
+            self.entries.shrink_to(self.entries.len() + SLACK);
+        }
+        entry
+    }
+
+    /// Keeps the entries whose next bit is 0 and gives away the others.
+    fn split(&mut self) -> Self {
+        let bit = 1_u64 << (63 - self.bits);
+        let at = self.entries.partition_point(|entry| entry.hash() & bit == 0);
+        let upper = self.entries[at..].to_vec();
+        self.entries.truncate(at);
+        self.entries.shrink_to(at + SLACK);
+        self.bits += 1;
+        Self { bits: self.bits, entries: upper }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::key;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Item(u128);
+
+    impl Hashed for Item {
+        fn hash(&self) -> u64 {
+            key(self.0)
+        }
+    }
+
+    fn contains(directory: &Directory<Item>, id: u128) -> bool {
+        directory.find(key(id), |item| item.0 == id).is_some()
+    }
+
+    #[test]
+    fn finds_what_was_inserted_and_only_that() {
+        let mut directory = Directory::new();
+        for id in 0..50_000 {
+            assert!(!contains(&directory, id));
+            directory.insert(Item(id));
+        }
+        assert!((0..50_000).all(|id| contains(&directory, id)));
+        for id in (0..50_000).step_by(2) {
+            assert_eq!(directory.remove(key(id), |item| item.0 == id), Some(Item(id)));
+        }
+        assert!((0..50_000).all(|id| contains(&directory, id) == (id % 2 == 1)));
+        assert_eq!((directory.len(), directory.iter().count()), (25_000, 25_000));
+    }
+
+    #[test]
+    fn iterates_in_hash_order_whatever_the_order_of_insertion() {
+        let (mut up, mut down) = (Directory::new(), Directory::new());
+        (0..10_000).for_each(|id| up.insert(Item(id)));
+        (0..10_000).rev().for_each(|id| down.insert(Item(id)));
+        let hashes: Vec<_> = up.iter().map(Hashed::hash).collect();
+        assert!(hashes.is_sorted());
+        assert!(up.iter().eq(down.iter()));
+    }
+
+    #[test]
+    fn a_clone_does_not_see_later_changes() {
+        let mut directory = Directory::new();
+        (0..1000).for_each(|id| directory.insert(Item(id)));
+        let frozen = directory.clone();
+        directory.insert(Item(5000));
+        directory.remove(key(7), |item| item.0 == 7);
+        assert!(contains(&frozen, 7) && !contains(&frozen, 5000) && frozen.iter().count() == 1000);
+    }
+
+    #[test]
+    fn equal_hashes_only_make_a_leaf_longer() {
+        #[derive(Clone, Copy)]
+        struct Same(u32);
+        impl Hashed for Same {
+            fn hash(&self) -> u64 {
+                0xffff_ffff_0000_0000
+            }
+        }
+        let mut directory = Directory::new();
+        (0..1000).for_each(|id| directory.insert(Same(id)));
+        assert!((0..1000).all(|id| directory.find(Same(id).hash(), |item| item.0 == id).is_some()));
+    }
+}
