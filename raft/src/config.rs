@@ -25,7 +25,7 @@ pub struct NodeConfig {
     pub lease_margin: Duration,
     /// Largest entry that may be proposed, bytes. Default and maximum 1 MiB.
     pub max_entry_bytes: usize,
-    /// A message to a follower carries entries of up to about this many bytes (one entry at least). Default 1 MiB.
+    /// A message to a follower carries entries of up to about this many bytes (one entry at least). Default 256 KiB.
     pub max_message_bytes: u64,
     /// Appends on their way to a follower without an acknowledgement. Default 256.
     pub max_inflight_messages: usize,
@@ -73,7 +73,7 @@ impl NodeConfig {
             heartbeat_ticks: 2,
             lease_margin: Duration::from_millis(30),
             max_entry_bytes: MAX_ENTRY_BYTES,
-            max_message_bytes: 1 << 20,
+            max_message_bytes: 256 << 10,
             max_inflight_messages: 256,
             max_uncommitted_bytes: 64 << 20,
             max_apply_bytes: 4 << 20,
@@ -154,6 +154,10 @@ impl NodeConfig {
         let entry = self.max_entry_bytes as u64;
         if self.max_uncommitted_bytes < entry {
             return wrong("max_uncommitted_bytes", format!("must hold one entry of {entry} bytes"));
+        }
+        if self.max_uncommitted_bytes < self.max_message_bytes {
+            let problem = format!("must not be below the {} max_message_bytes", self.max_message_bytes);
+            return wrong("max_uncommitted_bytes", problem);
         }
         if self.max_apply_bytes == 0 {
             return wrong("max_apply_bytes", "must be at least 1".into());

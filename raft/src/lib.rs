@@ -15,17 +15,19 @@
 mod config;
 pub mod disk;
 mod effects;
+mod lease;
 pub mod log;
 mod machine;
 mod message;
 mod node;
 pub mod snapshot;
+mod storage;
 pub mod transport;
 mod types;
 
 pub use config::{ConfigError, NodeConfig};
 pub use effects::{Applied, Effects, ReadReady, RoleChange, SnapshotSend};
 pub use machine::{Frozen, StateMachine};
-pub use message::PeerMessage;
+pub use message::{MessageError, PeerMessage};
 pub use node::{Node, NodeError, NodeStatus, PeerProgress, ProposeError, Proposed, ReadError};
 pub use types::{Append, Entry, EntryKind, HardState, Monotonic, NodeId, Recovered, ShardId, SnapshotMark};

@@ -1,0 +1,144 @@
+//! The codec: every message comes back as it was, and any bytes give a message or an error.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn append(index: u64, entries: Vec<(u64, Vec<u8>)>) -> Message {
+    let mut message = Message { from: 2, to: 1, term: 9, index, log_term: 1, ..Message::default() };
+    message.msg_type = MessageType::MsgAppend;
+    let entries = (index + 1..).zip(entries);
+    message.set_entries(
+        entries
+            .map(|(index, (term, data))| RaftEntry { index, term, data: data.into(), ..RaftEntry::default() })
+            .collect::<Vec<_>>()
+            .into(),
+    );
+    message
+}
+
+fn any_append() -> impl Strategy<Value = Message> {
+    let entries = prop::collection::vec((1u64..=9, prop::collection::vec(any::<u8>(), 0..40)), 0..8);
+    (0u64..1 << 40, entries).prop_map(|(index, mut entries)| {
+        entries.sort_by_key(|(term, _)| *term);
+        append(index, entries)
+    })
+}
+
+fn any_other() -> impl Strategy<Value = Message> {
+    let numbers = prop::array::uniform5(any::<u64>());
+    (1usize..9, 1u64.., numbers, any::<bool>(), prop::collection::vec(any::<u8>(), 0..=MAX_CONTEXT)).prop_map(
+        |(kind, term, [log_term, index, commit, commit_term, reject_hint], reject, context)| {
+            let mut message = Message { from: 2, to: 1, term, log_term, index, commit, ..Message::default() };
+            message.msg_type = KINDS[kind].0;
+            message.index = message.index.min(u64::MAX - 1);
+            message.commit_term = commit_term;
+            message.reject_hint = reject_hint;
+            message.reject = reject;
+            message.context = context.into();
+            message
+        },
+    )
+}
+
+fn any_snapshot() -> impl Strategy<Value = Message> {
+    (1u64..1000, 1u64..1000, 1u64..u64::MAX).prop_map(|(term, more, index)| {
+        let mut message = Message { from: 2, to: 1, term: term + more, ..Message::default() };
+        message.msg_type = MessageType::MsgSnapshot;
+        message.mut_snapshot().mut_metadata().index = index;
+        message.mut_snapshot().mut_metadata().term = term;
+        message
+    })
+}
+
+fn any_message() -> impl Strategy<Value = PeerMessage> {
+    let raft = prop_oneof![any_append(), any_other(), any_snapshot()];
+    (raft, any::<u64>()).prop_map(|(raft, stamp)| PeerMessage { raft, stamp })
+}
+
+proptest! {
+    #[test]
+    fn comes_back_as_it_was(messages in prop::collection::vec(any_message(), 1..4)) {
+        let mut bytes = Vec::new();
+        for message in &messages {
+            let before = bytes.len();
+            message.encode(&mut bytes);
+            prop_assert_eq!(bytes.len() - before, message.encoded_len());
+        }
+        let mut rest = &bytes[..];
+        for message in &messages {
+            prop_assert_eq!(&PeerMessage::decode(&mut rest, 2, 1).unwrap(), message);
+        }
+        prop_assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn a_message_cut_short_is_an_error(message in any_message(), at in any::<prop::sample::Index>()) {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        let mut rest = &bytes[..at.index(bytes.len())];
+        let short = matches!(PeerMessage::decode(&mut rest, 2, 1), Err(MessageError::Short { .. }));
+        prop_assert!(short);
+    }
+
+    #[test]
+    fn any_bytes_give_a_message_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = PeerMessage::decode(&mut &bytes[..], 2, 1);
+    }
+
+    #[test]
+    fn any_changed_byte_gives_a_message_or_an_error(
+        message in any_message(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+    ) {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(message) = PeerMessage::decode(&mut &bytes[..], 2, 1) {
+            prop_assert!(message.raft.term > 0 && speakable(message.raft.msg_type));
+        }
+    }
+
+    #[test]
+    fn the_parts_of_an_append_are_the_append(message in any_append(), limit in 0u64..300) {
+        let parts = split(message.clone(), limit);
+        let (mut index, mut log_term) = (message.index, message.log_term);
+        for part in &parts {
+            prop_assert_eq!((part.index, part.log_term, part.commit), (index, log_term, message.commit));
+            prop_assert!(part.entries.len() <= 1 || part.entries.iter().map(weight).sum::<u64>() <= limit);
+            if let Some(last) = part.entries.last() {
+                (index, log_term) = (last.index, last.term);
+            }
+        }
+        let joined: Vec<_> = parts.iter().flat_map(|part| part.entries.iter().cloned()).collect();
+        prop_assert_eq!(joined, message.entries.to_vec());
+    }
+}
+
+#[test]
+fn orders_to_ones_own_process_cannot_be_said() {
+    let mut message = append(0, vec![]);
+    for kind in
+        [MessageType::MsgHup, MessageType::MsgPropose, MessageType::MsgReadIndex, MessageType::MsgTransferLeader]
+    {
+        message.msg_type = kind;
+        let mut bytes = Vec::new();
+        PeerMessage { raft: message.clone(), stamp: 0 }.encode(&mut bytes);
+        let decoded = PeerMessage::decode(&mut &bytes[..], 2, 1);
+        assert_eq!(decoded, Err(MessageError::Value { field: "kind", value: 0 }));
+    }
+    message.msg_type = MessageType::MsgAppend;
+    message.term = 0;
+    let mut bytes = Vec::new();
+    PeerMessage { raft: message, stamp: 0 }.encode(&mut bytes);
+    assert_eq!(PeerMessage::decode(&mut &bytes[..], 2, 1), Err(MessageError::Value { field: "term", value: 0 }));
+}
+
+#[test]
+fn a_count_of_entries_is_not_believed() {
+    let mut bytes = Vec::new();
+    PeerMessage { raft: append(0, vec![]), stamp: 0 }.encode(&mut bytes);
+    let end = bytes.len() - 4;
+    bytes[end..].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert!(matches!(PeerMessage::decode(&mut &bytes[..], 2, 1), Err(MessageError::Short { .. })));
+}
