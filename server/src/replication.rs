@@ -1,0 +1,67 @@
+//! What the peer transport hands in: messages to the shards, snapshots to the archive, refusals to whoever
+//! ends the process. Runs on the runtime's threads; nothing here waits.
+
+use std::io;
+use std::sync::Arc;
+
+use crossbeam::channel::Sender;
+use doorbuster_protocol::types::{ShardId, Timestamp};
+use doorbuster_raft::PeerMessage;
+use doorbuster_raft::transport::{Incarnation, TransportHandler};
+
+use crate::archive::Job;
+use crate::clock;
+use crate::fatal::Fatal;
+use crate::identity::DataFolder;
+use crate::inbox::{Inboxes, PeerBatch};
+use crate::shard::{Event, node_id};
+
+/// The transport's way into the node.
+pub struct Replication {
+    /// The shards.
+    pub inboxes: Inboxes,
+    /// Installs snapshots.
+    pub archive: Sender<Job>,
+    /// Remembers the peers.
+    pub folder: Arc<DataFolder>,
+    /// Ends the process.
+    pub fatal: Fatal,
+}
+
+impl TransportHandler for Replication {
+    fn wall_clock_ms(&self) -> u64 {
+        clock::wall().0
+    }
+
+    fn messages(&self, from: u64, wall_clock_ms: u64, batch: Vec<(u16, PeerMessage)>) {
+        let (from, wall) = (node_id(from), Timestamp(wall_clock_ms));
+        let mut batches: Vec<Vec<(ShardId, PeerMessage)>> = Vec::new();
+        batches.resize_with(self.inboxes.len(), Vec::new);
+        for (shard, message) in batch {
+            batches[self.inboxes.thread_of(ShardId(shard))].push((ShardId(shard), message));
+        }
+        for (thread, messages) in batches.into_iter().enumerate().filter(|(_, messages)| !messages.is_empty()) {
+            self.inboxes.thread(thread).push_peer(PeerBatch { from, wall, messages });
+        }
+    }
+
+    fn snapshot(&self, _from: u64, shard: u16, message: PeerMessage) {
+        let _ended = self.archive.send(Job::Install(ShardId(shard), Box::new(message)));
+    }
+
+    fn snapshot_sent(&self, to: u64, shard: u16, ok: bool) {
+        self.inboxes.push_event(ShardId(shard), Event::SnapshotSent(node_id(to), ok));
+    }
+
+    fn known_incarnation(&self, node: u64) -> Option<Incarnation> {
+        self.folder.known_peer(node_id(node))
+    }
+
+    fn remember_incarnation(&self, node: u64, incarnation: Incarnation) -> io::Result<()> {
+        self.folder.remember_peer(node_id(node), incarnation)
+    }
+
+    fn refused(&self, by: u64, reason: String) {
+        self.fatal.raise(format!("node {by} refuses this one: {reason}"));
+    }
+}

@@ -1,0 +1,264 @@
+//! A shard's round: admit those who wait, propose, poll the node, and deal with what came out.
+
+use std::time::Duration;
+
+use doorbuster_protocol::command::Command;
+use doorbuster_protocol::failure::Failure;
+use doorbuster_protocol::reply::Answer;
+use doorbuster_protocol::request::RequestBody;
+use doorbuster_protocol::types::ProductId;
+use doorbuster_raft::{Applied, Effects, Monotonic, ProposeError, Proposed};
+
+use super::call::Call;
+use super::entry::{Builder, Header, MAX_COMMANDS};
+use super::machine::EntryOutcome;
+use super::pending::Proposal;
+use super::{BUSY_RETRY, Round, Shard, node_id};
+use crate::gate::Ticket;
+
+/// Entries that may be on their way through the log. While so many are, commands gather for the next, larger one.
+const MAX_ENTRIES_IN_FLIGHT: usize = 16;
+/// A proposal's commands take at most about this many bytes, far below what an entry may have.
+const MAX_ENTRY_BYTES: usize = 512 << 10;
+
+/// What a reserve that waits for units is told.
+enum Decision {
+    Enter(Option<Ticket>),
+    Answer(Answer),
+    Stay,
+}
+
+impl Shard {
+    /// Does everything there is to do now.
+    pub fn advance(&mut self, round: &mut Round) {
+        self.stirred = false;
+        loop {
+            self.revisit(round);
+            let proposed = self.open() | self.propose(round);
+            let effects = self.node.poll(round.now);
+            let more = effects.more;
+            self.deal_with(effects, round);
+            if !more && !proposed {
+                break;
+            }
+        }
+        self.answer_reads(round);
+        self.attend_role(round);
+        if self.role.is_open() {
+            self.around.gate.renew(self.id, self.node.lease_until());
+            self.around.view.set_time(self.id, round.now, self.clock.read(round.now));
+        }
+        self.take_snapshot(round);
+    }
+
+    /// When the shard wants to be looked at again, if nothing comes before.
+    #[must_use]
+    pub fn wake_at(&self, now: Monotonic) -> Option<Monotonic> {
+        if !self.role.is_open() || self.pending.expires() {
+            return None;
+        }
+        let due = self.node.machine().inventory().next_deadline()?;
+        Some(now.after(Duration::from_millis(due.since(self.clock.read(now)).0)))
+    }
+
+    /// Whether a time entry has work to do.
+    #[must_use]
+    pub fn is_due(&self, now: Monotonic) -> bool {
+        self.wake_at(now).is_some_and(|at| at <= now)
+    }
+
+    pub(super) fn header(&self) -> Header {
+        let inventory = self.node.machine().inventory();
+        Header { stamp: inventory.time(), checked: inventory.applied(), hash: inventory.state_hash() }
+    }
+
+    /// Proposes what waits, an entry at a time. Whether anything was proposed.
+    fn propose(&mut self, round: &mut Round) -> bool {
+        let mut any = false;
+        while self.role.is_open() && self.pending.len() < MAX_ENTRIES_IN_FLIGHT {
+            let median = self.around.wall_clocks.median(round.now, round.wall);
+            let stamp = self.clock.stamp(round.now, median);
+            let mut entry = Builder::new(Header { stamp, ..self.header() });
+            let due = self.node.machine().inventory().next_deadline().is_some_and(|due| due <= stamp);
+            let expire = due && !self.pending.expires();
+            if expire {
+                entry.push(&Command::Expire);
+            }
+            let first = self.backlog.first();
+            let calls = self.fill(&mut entry, round);
+            if calls.is_empty() && !expire {
+                break;
+            }
+            match self.node.propose(entry.finish()) {
+                Ok(Proposed { term, index }) => {
+                    self.pending.push(Proposal { term, index, expire, first, calls });
+                    any = true;
+                }
+                Err(error) => {
+                    self.not_proposed(calls, error, round);
+                    break;
+                }
+            }
+        }
+        any
+    }
+
+    fn fill(&mut self, entry: &mut Builder, round: &mut Round) -> Vec<Call> {
+        let mut calls = Vec::with_capacity(self.backlog.len().min(MAX_COMMANDS));
+        while calls.len() < MAX_COMMANDS && entry.len() < MAX_ENTRY_BYTES {
+            let Some(call) = self.backlog.pop() else { break };
+            if !call.is_awaited(round.now) {
+                round.answers.push(call.to, Err(Failure::WaitedTooLong));
+                continue;
+            }
+            let RequestBody::Command(command) = &call.body else { continue };
+            entry.push(command);
+            if let Command::Reserve(reserve) = command {
+                // A retry that overtakes this one's outcome must not be refused at the gate.
+                self.around.gate.note_granted(self.id, reserve.reservation);
+            }
+            calls.push(call);
+        }
+        calls
+    }
+
+    /// Nothing has happened: callers may try again at once, here or with the leader.
+    fn not_proposed(&mut self, calls: Vec<Call>, error: ProposeError, round: &mut Round) {
+        let failure = match error {
+            ProposeError::NotLeader { leader } => Failure::NotLeader { leader: leader.map(node_id) },
+            ProposeError::Transferring | ProposeError::Full | ProposeError::Size { .. } => {
+                Failure::Busy { retry_after: BUSY_RETRY }
+            }
+        };
+        for call in calls {
+            round.answers.push(call.to, Err(failure.clone()));
+        }
+    }
+
+    fn deal_with(&mut self, effects: Effects<EntryOutcome>, round: &mut Round) {
+        for (to, message) in effects.send {
+            round.send(node_id(to), self.id, message);
+        }
+        round.appends.extend(effects.persist);
+        if self.node.machine_mut().take_restored() {
+            self.introduce_state();
+        }
+        self.show_state(&effects.applied, round);
+        for applied in effects.applied {
+            self.settle(applied, round);
+        }
+        self.report_divergence();
+        if let Some(change) = effects.role {
+            self.change_role(change, round);
+        }
+        self.reads.confirmed(&effects.reads);
+        round.snapshot_sends.extend(effects.send_snapshot.into_iter().map(|send| (self.id, send)));
+    }
+
+    /// What was applied becomes visible at the gate, before anybody is answered.
+    fn show_state(&mut self, applied: &[Applied<EntryOutcome>], round: &Round) {
+        self.applied = applied.last().map_or(self.applied, |last| last.index);
+        for outcome in applied.iter().map(|applied| &applied.outcome) {
+            self.clock.applied(outcome.time, round.now);
+            for reservation in &outcome.granted {
+                self.around.gate.note_granted(self.id, *reservation);
+            }
+        }
+        let touched = &mut self.touched;
+        touched.clear();
+        self.node.machine_mut().inventory_mut().drain_touched(&mut |product| touched.push(product));
+        for product in touched.drain(..) {
+            if let Some(view) = self.node.machine().inventory().gate_view(product) {
+                self.around.gate.publish(product, &view);
+            }
+        }
+    }
+
+    fn settle(&mut self, applied: Applied<EntryOutcome>, round: &mut Round) {
+        let Applied { term, index, outcome } = applied;
+        self.opened(Proposed { term, index }, round);
+        let settled = self.pending.settle(term, index);
+        for call in settled.lost.into_iter().flat_map(|proposal| proposal.calls) {
+            round.answers.push(call.to, Err(Failure::OutcomeUnknown));
+        }
+        let Some(proposal) = settled.applied else { return };
+        let mut results = outcome.results.into_iter().skip(usize::from(proposal.expire));
+        for call in proposal.calls {
+            // Without a result this replica has stopped applying: others may have gone on.
+            let answer = results.next().map_or(Err(Failure::OutcomeUnknown), |result| result.map_err(Failure::Refused));
+            round.answers.push(call.to, answer);
+        }
+    }
+
+    /// Decides about reserves that wait for units, as far as that is possible by now.
+    fn revisit(&mut self, round: &mut Round) {
+        if self.waiting.is_empty() || !self.role.is_open() {
+            return;
+        }
+        let mut products = std::mem::take(&mut self.queued);
+        products.clear();
+        self.waiting.products(&mut products);
+        for product in &products {
+            self.revisit_product(*product, round);
+        }
+        self.queued = products;
+    }
+
+    fn revisit_product(&mut self, product: ProductId, round: &mut Round) {
+        let settled_through = self.backlog.settled_through(&self.pending);
+        while let Some((call, settled)) = self.waiting.front(product, settled_through) {
+            match self.decide(call, settled, round) {
+                Decision::Stay => {
+                    if settled {
+                        self.waiting.stay(product);
+                    }
+                    break;
+                }
+                Decision::Answer(answer) => {
+                    if let Some(call) = self.waiting.pop(product) {
+                        round.answers.push(call.to, answer);
+                    }
+                }
+                Decision::Enter(ticket) => {
+                    let Some(mut call) = self.waiting.pop(product) else { break };
+                    call.ticket = ticket;
+                    if let Err(call) = self.enter(call) {
+                        round.answers.push(call.to, Err(Failure::Busy { retry_after: BUSY_RETRY }));
+                    }
+                }
+            }
+        }
+        self.around.gate.queue_behind_waiters(product, self.waiting.has(product));
+    }
+
+    fn decide(&self, call: &Call, settled: bool, round: &Round) -> Decision {
+        let Some(reserve) = call.reserve() else { return Decision::Enter(None) };
+        if !call.is_awaited(round.now) {
+            return Decision::Answer(Err(Failure::WaitedTooLong));
+        }
+        let inventory = self.node.machine().inventory();
+        if inventory.knows(reserve.reservation) {
+            return Decision::Enter(None);
+        }
+        if let Some(ticket) = self.around.gate.take(reserve.product, reserve.quantity) {
+            return Decision::Enter(Some(ticket));
+        }
+        if !settled || !self.node.lease_holds(round.now) {
+            return Decision::Stay;
+        }
+        match inventory.refuse_reserve(self.clock.read(round.now), reserve) {
+            Some(refusal) => Decision::Answer(Err(Failure::Refused(refusal))),
+            // Units are there, but those behind it in time were faster to take the tickets.
+            None => Decision::Stay,
+        }
+    }
+
+    fn report_divergence(&mut self) {
+        let Some(reason) = self.node.machine().diverged() else { return };
+        if !self.diverged {
+            tracing::error!(shard = self.id.0, reason, "this replica differs from the others and serves no more");
+            self.diverged = true;
+            self.around.gate.follow(self.id);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A shard's inventory as the replicated state machine: takes log entries apart, compares digests, applies.
+//!
+//! What it does depends on the entries alone. A replica whose digest differs from the proposer's, or that
+//! cannot read an entry that a quorum has accepted, applies nothing more and says so: wrong counts are
+//! worse than none.
+
+use std::io;
+
+use doorbuster_inventory::{Frozen as FrozenInventory, Inventory, Limits};
+use doorbuster_protocol::command::{Command, Reserve};
+use doorbuster_protocol::failure::Refusal;
+use doorbuster_protocol::reply::Reply;
+use doorbuster_protocol::types::{LogIndex, ReservationId, ShardId, Timestamp};
+use doorbuster_raft::{Frozen, StateMachine};
+
+use super::entry::{self, HashRing};
+
+/// One shard's state and what is needed to compare it with the other replicas'.
+pub struct Machine {
+    shard: ShardId,
+    limits: Limits,
+    inventory: Inventory,
+    recent: HashRing,
+    keep_results: bool,
+    diverged: Option<String>,
+    applied_bytes: u64,
+    restored: bool,
+}
+
+/// What one log entry did.
+#[derive(Debug, Default)]
+pub struct EntryOutcome {
+    /// The entry's cluster time.
+    pub time: Timestamp,
+    /// One result a command, in order; empty when nobody waits for them here.
+    pub results: Vec<Result<Reply, Refusal>>,
+    /// Reservations that exist now, some of them since this entry.
+    pub granted: Vec<ReservationId>,
+}
+
+impl Machine {
+    /// An empty shard.
+    #[must_use]
+    pub fn new(shard: ShardId, limits: Limits) -> Self {
+        Self::of(shard, limits, Inventory::new(shard, limits))
+    }
+
+    /// A shard as a snapshot has it.
+    ///
+    /// # Errors
+    /// The snapshot is damaged or another shard's.
+    pub fn restored(shard: ShardId, limits: Limits, snapshot: &[u8]) -> Result<Self, String> {
+        let inventory = Inventory::restore(shard, limits, snapshot).map_err(|error| error.to_string())?;
+        Ok(Self::of(shard, limits, inventory))
+    }
+
+    fn of(shard: ShardId, limits: Limits, inventory: Inventory) -> Self {
+        let mut recent = HashRing::default();
+        recent.note(inventory.applied(), inventory.state_hash());
+        Self { shard, limits, inventory, recent, keep_results: false, diverged: None, applied_bytes: 0, restored: true }
+    }
+
+    /// The shard's state.
+    #[must_use]
+    pub fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// The shard's state, for the parts of its interface that note what the gate has seen.
+    pub fn inventory_mut(&mut self) -> &mut Inventory {
+        &mut self.inventory
+    }
+
+    /// Whether entries' results are kept for waiters (a leader's) or dropped (a follower's).
+    pub fn keep_results(&mut self, keep: bool) {
+        self.keep_results = keep;
+    }
+
+    /// Bytes of all entries applied since the start.
+    #[must_use]
+    pub fn applied_bytes(&self) -> u64 {
+        self.applied_bytes
+    }
+
+    /// Whether the whole state is new since the last call: from a snapshot, or because the process started.
+    pub fn take_restored(&mut self) -> bool {
+        std::mem::take(&mut self.restored)
+    }
+
+    /// Why this replica serves no more, if so.
+    #[must_use]
+    pub fn diverged(&self) -> Option<&str> {
+        self.diverged.as_deref()
+    }
+
+    fn compare(&self, index: LogIndex, header: &entry::Header) -> Result<(), String> {
+        match self.recent.at(header.checked) {
+            Some(ours) if ours != header.hash => Err(format!(
+                "shard {}: state at index {} has digest {:016x} here and {:016x} at the leader (seen at index {index})",
+                self.shard, header.checked, ours.0, header.hash.0
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn apply_entry(&mut self, index: LogIndex, data: &[u8]) -> Result<EntryOutcome, String> {
+        let (header, commands) = entry::decode(data).map_err(|error| self.unreadable(index, &error))?;
+        self.compare(index, &header)?;
+        // A new leader may propose before it has applied everything of its predecessors', whose stamps
+        // may be later than its own. All replicas see the same two numbers here.
+        let time = header.stamp.max(self.inventory.time());
+        let mut outcome = EntryOutcome { time, ..EntryOutcome::default() };
+        for command in commands {
+            let command = command.map_err(|error| self.unreadable(index, &error))?;
+            let result = self.inventory.apply(index, time, &command);
+            if let (Command::Reserve(Reserve { reservation, .. }), Ok(_)) = (&command, &result) {
+                outcome.granted.push(*reservation);
+            }
+            if self.keep_results {
+                outcome.results.push(result);
+            }
+        }
+        self.recent.note(self.inventory.applied(), self.inventory.state_hash());
+        self.applied_bytes += data.len() as u64;
+        Ok(outcome)
+    }
+
+    fn unreadable(&self, index: LogIndex, error: &entry::EntryError) -> String {
+        format!("shard {}: committed entry {index} cannot be read: {error}", self.shard)
+    }
+}
+
+impl StateMachine for Machine {
+    type Outcome = EntryOutcome;
+
+    fn apply(&mut self, index: u64, data: &[u8]) -> EntryOutcome {
+        if self.diverged.is_some() {
+            return EntryOutcome::default();
+        }
+        self.apply_entry(LogIndex(index), data).unwrap_or_else(|reason| {
+            self.diverged = Some(reason);
+            EntryOutcome::default()
+        })
+    }
+
+    fn freeze(&mut self) -> Box<dyn Frozen> {
+        Box::new(FrozenMachine(self.inventory.freeze()))
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
+        let restored = Self::restored(self.shard, self.limits, snapshot)?;
+        *self = Self { keep_results: self.keep_results, applied_bytes: self.applied_bytes, ..restored };
+        Ok(())
+    }
+}
+
+struct FrozenMachine(FrozenInventory);
+
+impl Frozen for FrozenMachine {
+    fn write_to(self: Box<Self>, out: &mut dyn io::Write) -> io::Result<()> {
+        self.0.write_to(out)
+    }
+}

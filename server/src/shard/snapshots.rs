@@ -1,0 +1,122 @@
+//! When a shard's state is written out, so that its log can be cut.
+
+use std::time::Duration;
+
+use doorbuster_protocol::types::ShardId;
+use doorbuster_raft::{Frozen, Monotonic, SnapshotMark};
+
+use super::{Round, Shard};
+
+/// After a snapshot that could not be written, the next is tried no sooner.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// How far the log may grow behind a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotPolicy {
+    /// Entries applied since the last snapshot.
+    pub entries: u64,
+    /// Bytes of entries applied since the last snapshot.
+    pub bytes: u64,
+}
+
+/// A frozen state on its way to disk.
+pub struct SnapshotJob {
+    /// Whose state.
+    pub shard: ShardId,
+    /// What it covers.
+    pub mark: SnapshotMark,
+    /// The state.
+    pub frozen: Box<dyn Frozen>,
+}
+
+/// What a shard remembers of its snapshots.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    policy: SnapshotPolicy,
+    last_index: u64,
+    last_bytes: u64,
+    /// Bytes applied when the one under way was frozen.
+    under_way: Option<u64>,
+    wanted: bool,
+    not_before: Monotonic,
+}
+
+impl Snapshots {
+    pub(super) fn new(policy: SnapshotPolicy, last_index: u64) -> Self {
+        Self { policy, last_index, last_bytes: 0, under_way: None, wanted: false, not_before: Monotonic(0) }
+    }
+
+    /// One is due whatever its size.
+    pub(super) fn wanted(&mut self) {
+        self.wanted = true;
+    }
+
+    /// One that covers this is durable.
+    pub(super) fn written(&mut self, mark: SnapshotMark) {
+        self.last_index = self.last_index.max(mark.index);
+        if let Some(bytes) = self.under_way.take() {
+            self.last_bytes = bytes;
+        }
+    }
+
+    /// The one under way could not be written.
+    pub(super) fn failed(&mut self, now: Monotonic) {
+        self.under_way = None;
+        self.not_before = now.after(PAUSE_AFTER_FAILURE);
+    }
+
+    fn is_due(&self, applied: u64, bytes: u64, now: Monotonic) -> bool {
+        let entries = applied.saturating_sub(self.last_index);
+        let grown = entries >= self.policy.entries || bytes.saturating_sub(self.last_bytes) >= self.policy.bytes;
+        self.under_way.is_none() && entries > 0 && (grown || self.wanted) && now >= self.not_before
+    }
+}
+
+impl Shard {
+    /// Freezes the state if it is time to write it out.
+    pub(super) fn take_snapshot(&mut self, round: &mut Round) {
+        let machine = self.node.machine();
+        let (applied, bytes) = (self.applied, machine.applied_bytes());
+        if machine.diverged().is_some() || !self.snapshots.is_due(applied, bytes, round.now) {
+            return;
+        }
+        let (mark, frozen) = self.node.freeze();
+        self.snapshots.under_way = Some(bytes);
+        self.snapshots.wanted = false;
+        round.snapshot_jobs.push(SnapshotJob { shard: self.id, mark, frozen });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: SnapshotPolicy = SnapshotPolicy { entries: 100, bytes: 1000 };
+    const NOW: Monotonic = Monotonic(1);
+
+    #[test]
+    fn one_is_due_by_entries_by_bytes_or_on_demand() {
+        let mut snapshots = Snapshots::new(POLICY, 50);
+        assert!(!snapshots.is_due(149, 999, NOW));
+        assert!(snapshots.is_due(150, 0, NOW));
+        assert!(snapshots.is_due(51, 1000, NOW));
+        snapshots.wanted();
+        assert!(snapshots.is_due(51, 0, NOW));
+        assert!(!snapshots.is_due(50, 0, NOW), "nothing was applied since the last");
+    }
+
+    #[test]
+    fn one_at_a_time_and_not_at_once_after_a_failure() {
+        let mut snapshots = Snapshots::new(POLICY, 0);
+        snapshots.under_way = Some(700);
+        assert!(!snapshots.is_due(500, 5000, NOW));
+        snapshots.failed(NOW);
+        assert!(!snapshots.is_due(500, 5000, NOW));
+        let later = NOW.after(PAUSE_AFTER_FAILURE);
+        assert!(snapshots.is_due(500, 5000, later));
+        snapshots.under_way = Some(5000);
+        snapshots.written(SnapshotMark { index: 500, term: 1 });
+        assert!(!snapshots.is_due(520, 5900, later));
+        assert!(snapshots.is_due(520, 6000, later));
+    }
+}
