@@ -17,7 +17,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use doorbuster_gate::{Asked, Lease, Numbers, Sale, Turnstile, Verdict};
+use doorbuster_gate::{Asked, Lease, Numbers, Sale, Terms, Turnstile, Verdict};
 use doorbuster_inventory::GateView;
 use doorbuster_protocol::command::Reserve;
 use doorbuster_protocol::failure::Refusal;
@@ -131,15 +131,15 @@ impl Gate {
     }
 
     /// Makes a product's newly committed numbers visible. Shard thread.
+    ///
+    /// # Panics
+    /// If the product's schedule or limit is another than at first: those are fixed when it is created.
     pub fn publish(&self, product: ProductId, view: &GateView) {
-        self.publish_numbers(product, numbers_of(view));
-    }
-
-    fn publish_numbers(&self, product: ProductId, mut numbers: Numbers) {
         let shard = self.shard_of(product);
-        let Some(seat) = shard.seat(product) else { return shard.add(product, numbers) };
-        numbers.waiters = seat.waiters.load(Ordering::Relaxed);
-        seat.turnstile.publish(numbers);
+        let (terms, numbers) = (terms_of(view), numbers_of(view));
+        let Some(seat) = shard.seat(product) else { return shard.add(product, Turnstile::new(terms, numbers)) };
+        assert_eq!(*seat.turnstile.terms(), terms, "the terms of product {product} changed");
+        seat.turnstile.publish(Numbers { waiters: seat.waiters.load(Ordering::Relaxed), ..numbers });
     }
 
     /// While requests wait in the shard for units of the product, newcomers get no tickets but queue behind them.
@@ -219,8 +219,8 @@ impl ShardGate {
         None
     }
 
-    fn add(&self, product: ProductId, numbers: Numbers) {
-        let seat = Arc::new(Seat { turnstile: Turnstile::new(numbers), waiters: AtomicBool::new(false) });
+    fn add(&self, product: ProductId, turnstile: Turnstile) {
+        let seat = Arc::new(Seat { turnstile, waiters: AtomicBool::new(false) });
         let mut end = self.chain(product);
         while let Some(link) = end.get() {
             end = &link.next;
@@ -244,19 +244,27 @@ impl Drop for Ticket {
     }
 }
 
+fn terms_of(view: &GateView) -> Terms {
+    Terms {
+        limit_per_reservation: view.limit_per_reservation.get(),
+        opens_at: view.opens_at.get(),
+        closes_at: view.closes_at.get(),
+    }
+}
+
 fn numbers_of(view: &GateView) -> Numbers {
     Numbers {
         available: view.available.get(),
         held: view.held.get(),
-        limit_per_reservation: view.limit_per_reservation.get(),
         sale: match view.sale {
             SaleState::Active => Sale::Active,
             SaleState::Paused => Sale::Paused,
             SaleState::Closed => Sale::Closed,
         },
         waiters: false,
-        opens_at: view.opens_at.get(),
-        closes_at: view.closes_at.get(),
         next_expiry: view.next_expiry.get(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! The decision on one reserve, on the thread of its connection.
 
 use crate::lease::Lease;
-use crate::turnstile::{Numbers, Sale, Turnstile};
+use crate::turnstile::{Numbers, Sale, Terms, Turnstile};
 
 /// What is asked, and when.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ pub enum Verdict {
 pub fn admit(lease: &Lease, seat: &Turnstile, asked: Asked, maybe_known: impl FnOnce() -> bool) -> Verdict {
     let Some(until) = lease.until() else { return Verdict::NotLeading };
     let Some(numbers) = seat.read() else { return Verdict::Wait };
-    match refusal(&numbers, asked) {
+    match refusal(seat.terms(), &numbers, asked) {
         Some(_) if asked.now >= until || maybe_known() => Verdict::Wait,
         Some(refusal) => refusal,
         None if asked.quantity == 0 || numbers.waiters => Verdict::Wait,
@@ -70,18 +70,18 @@ pub fn admit(lease: &Lease, seat: &Turnstile, asked: Asked, maybe_known: impl Fn
 }
 
 /// In the inventory's order of checks.
-fn refusal(numbers: &Numbers, asked: Asked) -> Option<Verdict> {
-    let over = numbers.closes_at != 0 && asked.time >= numbers.closes_at;
+fn refusal(terms: &Terms, numbers: &Numbers, asked: Asked) -> Option<Verdict> {
+    let over = terms.closes_at != 0 && asked.time >= terms.closes_at;
     match numbers.sale {
         Sale::Closed => return Some(Verdict::Closed),
         _ if over => return Some(Verdict::Closed),
         Sale::Paused => return Some(Verdict::Paused),
         Sale::Active => {}
     }
-    if asked.time < numbers.opens_at {
-        return Some(Verdict::NotOpen { opens_at: numbers.opens_at });
+    if asked.time < terms.opens_at {
+        return Some(Verdict::NotOpen { opens_at: terms.opens_at });
     }
-    let limit = numbers.limit_per_reservation;
+    let limit = terms.limit_per_reservation;
     if limit != 0 && asked.quantity > limit {
         return Some(Verdict::QuantityTooLarge { limit });
     }

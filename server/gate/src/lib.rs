@@ -25,4 +25,4 @@ mod model_tests;
 pub use admit::{Asked, Verdict, admit};
 pub use bloom::Bloom;
 pub use lease::Lease;
-pub use turnstile::{Numbers, Sale, Turnstile};
+pub use turnstile::{Numbers, Sale, Terms, Turnstile};

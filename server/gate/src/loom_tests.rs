@@ -4,9 +4,18 @@
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::{Asked, Bloom, Lease, Numbers, Turnstile, Verdict, admit};
+use crate::{Asked, Bloom, Lease, Numbers, Terms, Turnstile, Verdict, admit};
 
 const LEASE_END: u64 = 100;
+
+/// Threads are preempted at most so often in one run; with more, bugs become no likelier, only runs longer.
+const PREEMPTIONS: usize = 3;
+
+fn explore(world: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(PREEMPTIONS);
+    model.check(world);
+}
 
 struct World {
     lease: Lease,
@@ -15,7 +24,7 @@ struct World {
 }
 
 fn world(available: u32, held: u32) -> Arc<World> {
-    let seat = Turnstile::new(numbers(available, held));
+    let seat = Turnstile::new(Terms::default(), numbers(available, held));
     Arc::new(World { lease: Lease::new(), seat, filter: Bloom::with_capacity(1) })
 }
 
@@ -39,7 +48,7 @@ impl World {
 /// Three connections want one unit each of two.
 #[test]
 fn tickets_out_never_exceed_what_is_available() {
-    loom::model(|| {
+    explore(|| {
         let world = leading(2, 0);
         let buyers: Vec<_> = (0..2)
             .map(|id| {
@@ -59,7 +68,7 @@ fn tickets_out_never_exceed_what_is_available() {
 /// must not be given out a second time in between.
 #[test]
 fn settling_a_grant_frees_nothing() {
-    loom::model(|| {
+    explore(|| {
         let world = leading(1, 0);
         assert_eq!(world.admit(1, 1, 1), Verdict::Ticket);
         let shard = {
@@ -81,7 +90,7 @@ fn settling_a_grant_frees_nothing() {
 /// Tickets that come back while others are taken and numbers are published: all of them can be had again.
 #[test]
 fn no_ticket_is_lost() {
-    loom::model(|| {
+    explore(|| {
         let world = leading(2, 0);
         assert!(world.seat.take(1));
         let shard = {
@@ -109,7 +118,7 @@ fn no_ticket_is_lost() {
 /// "nothing is available" of another.
 #[test]
 fn a_refusal_rests_on_one_state() {
-    loom::model(|| {
+    explore(|| {
         let world = leading(1, 0);
         let shard = {
             let world = Arc::clone(&world);
@@ -130,7 +139,7 @@ fn a_refusal_rests_on_one_state() {
 /// that straddles the change may hear anything but `sold_out`, which was untrue at every moment of its lease.
 #[test]
 fn a_new_lease_never_covers_old_numbers() {
-    loom::model(|| {
+    explore(|| {
         let world = world(0, 0);
         let shard = {
             let world = Arc::clone(&world);
@@ -149,7 +158,7 @@ fn a_new_lease_never_covers_old_numbers() {
 /// The same through a whole round: lead, follow while another leader gives a unit back and it is applied here, lead again.
 #[test]
 fn numbers_of_two_leaderships_do_not_mix() {
-    loom::model(|| {
+    explore(|| {
         let world = world(0, 0);
         let shard = {
             let world = Arc::clone(&world);
@@ -173,7 +182,7 @@ fn numbers_of_two_leaderships_do_not_mix() {
 /// Outside its lease a leader refuses nothing by itself.
 #[test]
 fn without_a_lease_nothing_is_refused() {
-    loom::model(|| {
+    explore(|| {
         let world = leading(0, 0);
         let shard = {
             let world = Arc::clone(&world);
@@ -189,7 +198,7 @@ fn without_a_lease_nothing_is_refused() {
 /// The last unit is granted to reservation 1; its own retry, at any moment, is never told that nothing is left.
 #[test]
 fn the_retry_of_a_granted_reserve_is_never_refused() {
-    loom::model(|| {
+    explore(|| {
         let world = leading(1, 0);
         assert!(world.seat.take(1));
         let shard = {

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use crate::{Asked, Lease, Numbers, Sale, Turnstile, Verdict, admit};
+use crate::{Asked, Lease, Numbers, Sale, Terms, Turnstile, Verdict, admit};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -31,6 +31,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+const TERMS: Terms = Terms { limit_per_reservation: 3, opens_at: 10, closes_at: 90 };
+
 struct Model {
     numbers: Numbers,
     out: Vec<u32>,
@@ -45,14 +47,14 @@ impl Model {
     fn expect(&self, quantity: u32, now: u64, time: u64, known: bool) -> Verdict {
         let n = &self.numbers;
         let Some(until) = self.lease else { return Verdict::NotLeading };
-        let refusal = if n.sale == Sale::Closed || time >= n.closes_at {
+        let refusal = if n.sale == Sale::Closed || time >= TERMS.closes_at {
             Some(Verdict::Closed)
         } else if n.sale == Sale::Paused {
             Some(Verdict::Paused)
-        } else if time < n.opens_at {
-            Some(Verdict::NotOpen { opens_at: n.opens_at })
-        } else if quantity > n.limit_per_reservation {
-            Some(Verdict::QuantityTooLarge { limit: n.limit_per_reservation })
+        } else if time < TERMS.opens_at {
+            Some(Verdict::NotOpen { opens_at: TERMS.opens_at })
+        } else if quantity > TERMS.limit_per_reservation {
+            Some(Verdict::QuantityTooLarge { limit: TERMS.limit_per_reservation })
         } else if quantity > 0 && n.available == 0 {
             Some(if n.held == 0 { Verdict::SoldOut } else { Verdict::AllHeld { next_expiry: n.next_expiry } })
         } else {
@@ -70,10 +72,8 @@ impl Model {
 proptest! {
     #[test]
     fn behaves_like_plain_arithmetic(stock in 0_u32..12, steps in prop::collection::vec(step(), 0..80)) {
-        let numbers = Numbers {
-            available: stock, limit_per_reservation: 3, opens_at: 10, closes_at: 90, ..Numbers::default()
-        };
-        let (lease, seat) = (Lease::new(), Turnstile::new(numbers));
+        let numbers = Numbers { available: stock, ..Numbers::default() };
+        let (lease, seat) = (Lease::new(), Turnstile::new(TERMS, numbers));
         let mut model = Model { numbers, out: Vec::new(), lease: None };
         for step in steps {
             match step {
@@ -134,7 +134,8 @@ fn a_stampede_gets_exactly_what_there_is() {
     const STOCK: u32 = 500;
     const THREADS: u32 = 4;
     const TRIES: u32 = 50_000;
-    let (lease, seat) = (Lease::new(), Turnstile::new(Numbers { available: STOCK, ..Numbers::default() }));
+    let (lease, seat) =
+        (Lease::new(), Turnstile::new(Terms::default(), Numbers { available: STOCK, ..Numbers::default() }));
     lease.lead();
     lease.renew(u64::MAX);
     let (sender, inbox) = std::sync::mpsc::channel::<u32>();

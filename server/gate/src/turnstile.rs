@@ -7,7 +7,7 @@
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// A reader that was overtaken so often by publications gives up and leaves the decision to the shard.
-const READ_ATTEMPTS: usize = 4;
+const READ_ATTEMPTS: usize = if cfg!(loom) { 1 } else { 4 };
 
 /// Where a product's sale is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,17 @@ pub enum Sale {
     Closed,
 }
 
+/// What is fixed when a product is created.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Most units in one reservation; 0 for no limit.
+    pub limit_per_reservation: u32,
+    /// Cluster time from which it sells, in ms; 0 for always.
+    pub opens_at: u64,
+    /// Cluster time from which it sells no more, in ms; 0 for never.
+    pub closes_at: u64,
+}
+
 /// A product's committed numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Numbers {
@@ -28,16 +39,10 @@ pub struct Numbers {
     pub available: u32,
     /// Units in live reservations.
     pub held: u32,
-    /// Most units in one reservation; 0 for no limit.
-    pub limit_per_reservation: u32,
     /// Whether it sells.
     pub sale: Sale,
     /// Requests wait in the shard for units of it: new ones must queue behind them.
     pub waiters: bool,
-    /// Cluster time from which it sells, in ms; 0 for always.
-    pub opens_at: u64,
-    /// Cluster time from which it sells no more, in ms; 0 for never.
-    pub closes_at: u64,
     /// Earliest deadline of a live reservation, in ms; 0 if there is none.
     pub next_expiry: u64,
 }
@@ -46,32 +51,33 @@ pub struct Numbers {
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Turnstile {
+    terms: Terms,
     /// Odd while the writer is at it.
     version: AtomicU64,
     /// Available in the upper half, in flight in the lower.
     tickets: AtomicU64,
-    /// Held in the upper half, limit per reservation in the lower.
+    /// Held in the upper half, [`Sale`] and [`WAITERS`] in the lower.
     claims: AtomicU64,
-    /// Sale in the low bits, waiters in bit 8.
-    flags: AtomicU64,
-    opens_at: AtomicU64,
-    closes_at: AtomicU64,
     next_expiry: AtomicU64,
 }
 
 impl Turnstile {
     /// With these numbers, and nothing in flight.
     #[must_use]
-    pub fn new(numbers: Numbers) -> Self {
+    pub fn new(terms: Terms, numbers: Numbers) -> Self {
         Self {
+            terms,
             version: AtomicU64::new(0),
             tickets: AtomicU64::new(pack(numbers.available, 0)),
-            claims: AtomicU64::new(pack(numbers.held, numbers.limit_per_reservation)),
-            flags: AtomicU64::new(flags_of(&numbers)),
-            opens_at: AtomicU64::new(numbers.opens_at),
-            closes_at: AtomicU64::new(numbers.closes_at),
+            claims: AtomicU64::new(claims_of(&numbers)),
             next_expiry: AtomicU64::new(numbers.next_expiry),
         }
+    }
+
+    /// What was fixed when the product was created.
+    #[must_use]
+    pub fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// Makes newly committed numbers visible. Only ever called by the one thread that owns the shard.
@@ -84,10 +90,7 @@ impl Turnstile {
         // Whoever sees a number stored below also sees the odd version.
         fence(Ordering::Release);
         self.update_tickets(|_, in_flight| Some((numbers.available, in_flight)));
-        self.claims.store(pack(numbers.held, numbers.limit_per_reservation), Ordering::Relaxed);
-        self.flags.store(flags_of(&numbers), Ordering::Relaxed);
-        self.opens_at.store(numbers.opens_at, Ordering::Relaxed);
-        self.closes_at.store(numbers.closes_at, Ordering::Relaxed);
+        self.claims.store(claims_of(&numbers), Ordering::Relaxed);
         self.next_expiry.store(numbers.next_expiry, Ordering::Relaxed);
         self.version.store(version.wrapping_add(2), Ordering::Release);
     }
@@ -101,22 +104,18 @@ impl Turnstile {
     fn try_read(&self) -> Option<Numbers> {
         let before = self.version.load(Ordering::Acquire);
         let (available, _) = unpack(self.tickets.load(Ordering::Relaxed));
-        let (held, limit_per_reservation) = unpack(self.claims.load(Ordering::Relaxed));
-        let flags = self.flags.load(Ordering::Relaxed);
-        let numbers = Numbers {
-            available,
-            held,
-            limit_per_reservation,
-            sale: sale_of(flags),
-            waiters: flags & WAITERS != 0,
-            opens_at: self.opens_at.load(Ordering::Relaxed),
-            closes_at: self.closes_at.load(Ordering::Relaxed),
-            next_expiry: self.next_expiry.load(Ordering::Relaxed),
-        };
+        let (held, flags) = unpack(self.claims.load(Ordering::Relaxed));
+        let next_expiry = self.next_expiry.load(Ordering::Relaxed);
         // Pairs with the writer's fence: had we read a number of a later publication, we would see its version.
         fence(Ordering::Acquire);
         let after = self.version.load(Ordering::Relaxed);
-        (before == after && before.is_multiple_of(2)).then_some(numbers)
+        (before == after && before.is_multiple_of(2)).then(|| Numbers {
+            available,
+            held,
+            sale: sale_of(flags),
+            waiters: flags & WAITERS != 0,
+            next_expiry,
+        })
     }
 
     /// Takes `quantity` tickets, if so many are free.
@@ -158,18 +157,18 @@ impl Turnstile {
     }
 }
 
-const WAITERS: u64 = 1 << 8;
+const WAITERS: u32 = 1 << 8;
 
-fn flags_of(numbers: &Numbers) -> u64 {
+fn claims_of(numbers: &Numbers) -> u64 {
     let sale = match numbers.sale {
         Sale::Active => 0,
         Sale::Paused => 1,
         Sale::Closed => 2,
     };
-    if numbers.waiters { sale | WAITERS } else { sale }
+    pack(numbers.held, if numbers.waiters { sale | WAITERS } else { sale })
 }
 
-fn sale_of(flags: u64) -> Sale {
+fn sale_of(flags: u32) -> Sale {
     match flags & 0xff {
         0 => Sale::Active,
         1 => Sale::Paused,

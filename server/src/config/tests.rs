@@ -127,7 +127,8 @@ fn the_same_list_of_nodes_serves_every_node() {
     assert_eq!(config.nodes(), [NodeId(1), NodeId(2), NodeId(3)]);
     assert_eq!(config.others().map(|peer| peer.node).collect::<Vec<_>>(), [1, 3]);
     let bound = ([127, 0, 0, 1], 4711).into();
-    let addresses = |config: &ServerConfig| config.client_addresses(bound).into_iter().map(|a| a.address).collect::<Vec<_>>();
+    let addresses =
+        |config: &ServerConfig| config.client_addresses(bound).into_iter().map(|a| a.address).collect::<Vec<_>>();
     assert_eq!(addresses(&config), ["10.0.0.1:7400", "10.0.0.2:7400", "10.0.0.3:7400"]);
     let without_itself = ServerConfig { peers: vec![peer(1), peer(3)], ..config.clone() };
     assert_eq!(addresses(&without_itself), ["10.0.0.1:7400", "127.0.0.1:4711", "10.0.0.3:7400"]);

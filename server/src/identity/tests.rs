@@ -72,7 +72,10 @@ fn another_nodes_folder_is_refused() {
     format(&right).unwrap();
     let wrong: [(&str, ServerConfig); 3] = [
         ("node = 2, but the configuration says 3", ServerConfig { node: 3, ..right.clone() }),
-        ("cluster = doorbuster, but the configuration says shop", ServerConfig { cluster: "shop".into(), ..right.clone() }),
+        (
+            "cluster = doorbuster, but the configuration says shop",
+            ServerConfig { cluster: "shop".into(), ..right.clone() },
+        ),
         ("shards = 8, but the configuration says 4", ServerConfig { shards: 4, ..right.clone() }),
     ];
     for (expected, wrong) in wrong {
