@@ -15,6 +15,7 @@
 mod config;
 pub mod disk;
 mod effects;
+mod entropy;
 mod lease;
 pub mod log;
 mod machine;

@@ -219,6 +219,11 @@ impl<S: StateMachine> Node<S> {
         // Membership is static: what a peer says about it is not listened to.
         let conf_state = self.raw.store().conf_state();
         message.raft.mut_snapshot().mut_metadata().set_conf_state(conf_state);
+        if let Some(leader) = self.leader().filter(|_| message.raft.term < self.raw.raft.term && !self.role.leading) {
+            // Its sender was deposed while it travelled. What it covers is committed all the same, and our own store holds
+            // it already: as good as if the present leader had sent it.
+            (message.raft.from, message.raft.term, message.stamp) = (leader, self.raw.raft.term, 0);
+        }
         self.deliver(message);
         if self.raw.snap().is_none() {
             self.stored = self.stored.max(Some(mark));
