@@ -1,0 +1,250 @@
+//! The loop around one request: to the leader, again with the same id when that makes sense, until there
+//! is an answer, the deadline has come, or the budget is spent.
+//!
+//! Once a command's bytes may have been sent and no answer came, only an answer to the same id settles
+//! it; without one the result is [`Error::OutcomeUnknown`]. In every other case a failure means that
+//! nothing was done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_protocol::failure::Failure;
+use doorbuster_protocol::reply::Reply;
+use doorbuster_protocol::request::{Request, RequestBody};
+use doorbuster_protocol::types::{Millis, NodeId, ShardId};
+
+use crate::clock::{Instant, now};
+use crate::cluster::{Cluster, final_refusal};
+use crate::entropy::jittered;
+use crate::error::Error;
+use crate::node::Node;
+use crate::pending::Outcome;
+use crate::route::Route;
+
+/// An attempt may take half of what remains, but at least this long: a node that hangs is left in time for another.
+const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
+/// Hints from node to node that are followed in a row before the scout is asked.
+const MAX_HOPS: u32 = 3;
+/// Pause before a node that cannot be reached is tried again.
+const REDIAL_PAUSE: Duration = Duration::from_millis(25);
+/// Pause before a request that found no room on a connection, or the connection ended, is queued again.
+const REQUEUE_PAUSE: Duration = Duration::from_millis(5);
+/// Pause after a node says that a request has waited too long there.
+const OVERLOAD_PAUSE: Duration = Duration::from_millis(50);
+/// Longest pause that a node can impose.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// One request on its way.
+pub(crate) struct Attempts<'a> {
+    cluster: &'a Cluster,
+    request: Request,
+    route: Route,
+    until: Instant,
+    /// Whether a command may have had its effect unheard.
+    unheard: bool,
+    hops: u32,
+    /// What was last in the way.
+    detail: Detail,
+}
+
+/// Formatted only if it is reported.
+enum Detail {
+    Nothing,
+    Failure(Failure),
+    Text(String),
+    NoLeader(ShardId),
+    ConnectionLost(NodeId),
+    NoAnswer(NodeId),
+}
+
+/// What to do next.
+enum Next {
+    Done(Result<Reply, Error>),
+    /// Nothing was done and another node was named, or will be by the scout: go there, at no cost.
+    Redirected,
+    /// Nothing was sent: try again after a moment, at no cost.
+    Unsent(Duration),
+    /// Find out who leads, then try again.
+    Elsewhere,
+    /// Try again after a pause.
+    After(Duration),
+}
+
+impl<'a> Attempts<'a> {
+    pub(crate) const fn new(cluster: &'a Cluster, request: Request, route: Route, until: Instant) -> Self {
+        Self { cluster, request, route, until, unheard: false, hops: 0, detail: Detail::Nothing }
+    }
+
+    /// Runs to the result.
+    pub(crate) async fn run(mut self) -> Result<Reply, Error> {
+        loop {
+            let Some(node) = self.destination().await else { return Err(self.give_up()) };
+            let next = self.attempt(&node).await;
+            let free = matches!(next, Next::Redirected | Next::Unsent(_));
+            match next {
+                Next::Done(result) => return result,
+                Next::Redirected => {}
+                Next::Elsewhere => self.leave(node.id),
+                Next::Unsent(pause) | Next::After(pause) => {
+                    tokio::time::sleep_until(self.until.min(now() + jittered(pause))).await;
+                }
+            }
+            if now() >= self.until || !(free || self.cluster.budget.spend(now())) {
+                return Err(self.give_up());
+            }
+        }
+    }
+
+    /// The node to ask; waits for a leader if none is known.
+    async fn destination(&mut self) -> Option<Arc<Node>> {
+        match self.route {
+            Route::Leader(shard) => {
+                if let Some(leader) = self.cluster.leader(shard) {
+                    return Some(leader);
+                }
+                if matches!(self.detail, Detail::Nothing) {
+                    self.detail = Detail::NoLeader(shard);
+                }
+                Box::pin(self.cluster.await_leader(shard, self.until)).await
+            }
+            Route::Node(id) => {
+                let node = self.cluster.node(id);
+                if node.is_none() {
+                    self.detail = Detail::Text(format!("the cluster has no node {id}"));
+                }
+                node
+            }
+            Route::AnyNode => {
+                let nodes = self.cluster.nodes();
+                let turn = self.hops as usize % nodes.len().max(1);
+                nodes.get(turn).map(Arc::clone)
+            }
+        }
+    }
+
+    async fn attempt(&mut self, node: &Arc<Node>) -> Next {
+        let connection = match node.connection(&self.cluster.hello, self.until).await {
+            Ok((connection, welcome)) => {
+                if let Some(welcome) = welcome {
+                    self.cluster.learn(node.id, &welcome.shards);
+                }
+                connection
+            }
+            Err(error) => {
+                if let Some(failure) = final_refusal(&error) {
+                    return Next::Done(Err(if self.unheard {
+                        Error::OutcomeUnknown
+                    } else {
+                        Error::Rejected(failure)
+                    }));
+                }
+                self.detail = Detail::Text(error.to_string());
+                self.leave(node.id);
+                // A leader is looked for by the scout, at its pace; another node is asked at ours.
+                let pause = if matches!(self.route, Route::Leader(_)) { Duration::ZERO } else { REDIAL_PAUSE };
+                return Next::Unsent(pause);
+            }
+        };
+        let begun = now();
+        let remaining = self.until.saturating_duration_since(begun);
+        if remaining.is_zero() {
+            return Next::Done(Err(self.give_up()));
+        }
+        self.request.wait = Millis(u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX).max(1));
+        let until = begun + self.patience(remaining);
+        match connection.call(&self.request, until).await {
+            Outcome::Answered(Ok(reply)) => {
+                self.cluster.budget.earn();
+                Next::Done(Ok(reply))
+            }
+            Outcome::Answered(Err(failure)) => self.failed(node.id, failure),
+            Outcome::Lost { sent } => {
+                self.unanswered(sent, Detail::ConnectionLost(node.id));
+                if sent { Next::Elsewhere } else { Next::Unsent(REQUEUE_PAUSE) }
+            }
+            Outcome::TimedOut { sent } => {
+                self.unanswered(sent, Detail::NoAnswer(node.id));
+                Next::Elsewhere
+            }
+        }
+    }
+
+    /// How long to wait for this node. Who asks one certain node has nowhere else to go.
+    fn patience(&self, remaining: Duration) -> Duration {
+        match self.route {
+            Route::Leader(_) => remaining.min((remaining / 2).max(SHORTEST_ATTEMPT)),
+            Route::Node(_) | Route::AnyNode => remaining,
+        }
+    }
+
+    fn unanswered(&mut self, sent: bool, detail: Detail) {
+        self.unheard |= sent && matches!(self.request.body, RequestBody::Command(_));
+        self.detail = detail;
+    }
+
+    fn failed(&mut self, node: NodeId, failure: Failure) -> Next {
+        match failure {
+            Failure::Refused(refusal) => {
+                self.cluster.budget.earn();
+                return Next::Done(Err(Error::Refused(refusal)));
+            }
+            Failure::Malformed(_) | Failure::Unauthorized | Failure::WrongCluster | Failure::UnsupportedVersion => {
+                return Next::Done(Err(Error::Rejected(failure)));
+            }
+            Failure::NotLeader { leader } => {
+                self.detail = Detail::Failure(Failure::NotLeader { leader });
+                return self.redirected(node, leader);
+            }
+            Failure::OutcomeUnknown => self.unheard |= matches!(self.request.body, RequestBody::Command(_)),
+            Failure::Busy { .. } | Failure::WaitedTooLong | Failure::ShuttingDown | Failure::Diverged => {}
+        }
+        let next = match failure {
+            Failure::Busy { retry_after } => Next::After(Duration::from_millis(retry_after.get()).min(LONGEST_PAUSE)),
+            Failure::WaitedTooLong => Next::After(OVERLOAD_PAUSE),
+            _ => Next::Elsewhere,
+        };
+        self.detail = Detail::Failure(failure);
+        next
+    }
+
+    fn redirected(&mut self, node: NodeId, leader: Option<NodeId>) -> Next {
+        let Route::Leader(shard) = self.route else { return Next::Elsewhere };
+        self.hops += 1;
+        match leader {
+            Some(leader) if leader != node && self.hops <= MAX_HOPS && self.cluster.follow(shard, leader) => {
+                Next::Redirected
+            }
+            // Nothing was done and nobody leads: waiting for the scout to find a leader costs no retry.
+            _ => {
+                self.hops = 0;
+                self.cluster.forget(shard, node);
+                Next::Redirected
+            }
+        }
+    }
+
+    /// The node did not serve; whoever comes next shall look again.
+    fn leave(&mut self, node: NodeId) {
+        match self.route {
+            Route::Leader(shard) => self.cluster.forget(shard, node),
+            Route::Node(_) => {}
+            Route::AnyNode => self.hops += 1,
+        }
+    }
+
+    fn give_up(&self) -> Error {
+        if self.unheard {
+            return Error::OutcomeUnknown;
+        }
+        let detail = match &self.detail {
+            _ if self.cluster.is_closed() => "the client was closed".to_owned(),
+            Detail::Nothing => "no answer within the deadline".to_owned(),
+            Detail::Failure(failure) => failure.to_string(),
+            Detail::Text(text) => text.clone(),
+            Detail::NoLeader(shard) => format!("shard {shard} has no leader"),
+            Detail::ConnectionLost(node) => format!("the connection to node {node} was lost"),
+            Detail::NoAnswer(node) => format!("node {node} did not answer in time"),
+        };
+        Error::Unavailable { detail }
+    }
+}
