@@ -10,11 +10,13 @@
 mod real;
 
 #[cfg(test)]
-pub(crate) mod fault;
+mod tests;
 
 use std::{io, path::Path, sync::Arc};
 
 pub use real::RealDisk;
+#[cfg(test)]
+pub(crate) use tests::fault;
 
 /// The unit in which an unsynced write is kept or lost, bytes.
 pub const SECTOR_BYTES: usize = 512;

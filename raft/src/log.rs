@@ -1,20 +1,28 @@
 //! The log of a node: one sequence of records on disk for all its shards.
 //!
-//! Shards hand over [`Append`]s; a log thread gathers what has come meanwhile into a *round*, writes it with one write and
+//! Shards hand over [`Append`](crate::Append)s; a log thread gathers what has come meanwhile into a *round*, writes it with one write and
 //! one fdatasync, and reports each append's ticket. Contract: when a ticket is reported, that append and all before it (of
 //! any shard) survive a crash; after a crash, recovery finds a prefix of the appends that holds at least those reported.
 //! What recovery cannot tell to be a torn last round it refuses as damage. Every failure of the disk is final.
 
+mod core;
 mod error;
+mod extent;
+mod group_commit;
+mod record;
+mod recovery;
+mod segment;
+
+#[cfg(test)]
+mod tests;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+pub use self::core::{LogCore, format};
 pub use error::LogError;
+pub use group_commit::{Log, open};
 
-use crate::{
-    disk::Disk,
-    types::{Append, Recovered, ShardId},
-};
+use crate::types::ShardId;
 
 /// How a log is laid out and written.
 #[derive(Clone, Debug)]
@@ -84,47 +92,3 @@ pub type Durable = Arc<dyn Fn(ShardId, u64) + Send + Sync>;
 
 /// Called at most once, when the log has failed; nothing is reported durable after it. The process should end.
 pub type Fatal = Arc<dyn Fn(String) + Send + Sync>;
-
-/// A handle to the log thread. The log ends when the last handle is dropped or one is closed.
-#[derive(Clone)]
-pub struct Log;
-
-/// Makes a new, empty log in `config.directory` (which is created). The first start of a node does this, once.
-///
-/// # Errors
-/// [`LogError::Exists`] if a log is there, [`LogError::Io`].
-pub fn format(_disk: &dyn Disk, _config: &LogConfig) -> Result<(), LogError> {
-    todo!()
-}
-
-/// Opens a log that was formatted before, recovers it and starts its threads. One [`Recovered`] a shard, in their order.
-///
-/// # Errors
-/// [`LogError::Missing`] if it was never formatted; [`LogError::Damaged`] or [`LogError::Foreign`] if it cannot be trusted.
-pub fn open(
-    _disk: Arc<dyn Disk>,
-    _config: LogConfig,
-    _durable: Durable,
-    _fatal: Fatal,
-) -> Result<(Log, Vec<Recovered>), LogError> {
-    todo!()
-}
-
-impl Log {
-    /// Queues appends; never waits for the disk. The queue is bounded by what its callers may have outstanding (raft's
-    /// limits on uncommitted and in-flight entries). After the log has failed or was closed this does nothing.
-    pub fn submit(&self, _batch: Vec<Append>) {
-        todo!()
-    }
-
-    /// As of the last round.
-    #[must_use]
-    pub fn usage(&self) -> LogUsage {
-        todo!()
-    }
-
-    /// Writes, syncs and reports what is queued, then ends the threads. Other handles become useless.
-    pub fn close(self) {
-        todo!()
-    }
-}

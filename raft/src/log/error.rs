@@ -1,8 +1,11 @@
 //! What can be wrong with a log, in words for the person who has to act on it.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
-use crate::types::ShardId;
+use crate::{disk::Disk, types::ShardId};
 
 /// Why a log could not be opened or written. After any of these the log is not used further: nothing is retried.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +76,22 @@ pub enum LogError {
     /// The log failed before.
     #[error("the log has failed before and accepts nothing more")]
     Failed,
+}
+
+impl LogError {
+    /// An error of the operating system, with what can be said about a full disk.
+    pub(super) fn io(action: &'static str, file: &Path, source: io::Error, disk: &dyn Disk) -> Self {
+        let full = matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::WriteZero
+        );
+        let free = file.parent().and_then(|directory| disk.free_space(directory).ok());
+        let hint = match free.filter(|_| full) {
+            Some(free) => format!("; {free} bytes are free in its file system: make room, then start again"),
+            None => String::new(),
+        };
+        Self::Io { action, file: file.to_owned(), hint, source }
+    }
 }
 
 struct Place(Option<ShardId>, Option<u64>);
