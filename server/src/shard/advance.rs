@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use doorbuster_protocol::command::Command;
-use doorbuster_protocol::failure::Failure;
-use doorbuster_protocol::reply::Answer;
+use doorbuster_protocol::failure::{Failure, Refusal};
+use doorbuster_protocol::reply::{Answer, Reply};
 use doorbuster_protocol::request::RequestBody;
 use doorbuster_protocol::types::ProductId;
 use doorbuster_raft::{Applied, Effects, Monotonic, ProposeError, Proposed};
@@ -91,7 +91,8 @@ impl Shard {
             }
             match self.node.propose(entry.finish()) {
                 Ok(Proposed { term, index }) => {
-                    self.pending.push(Proposal { term, index, expire, first, calls });
+                    self.around.metrics.entry_commands.record(count_of(calls.len()));
+                    self.pending.push(Proposal { term, index, expire, first, at: round.now, calls });
                     any = true;
                 }
                 Err(error) => {
@@ -108,6 +109,7 @@ impl Shard {
         while calls.len() < MAX_COMMANDS && entry.len() < MAX_ENTRY_BYTES {
             let Some(call) = self.backlog.pop() else { break };
             if !call.is_awaited(round.now) {
+                self.around.metrics.waited_too_long.increment(1);
                 round.answers.push(call.to, Err(Failure::WaitedTooLong));
                 continue;
             }
@@ -130,6 +132,7 @@ impl Shard {
                 Failure::Busy { retry_after: BUSY_RETRY }
             }
         };
+        self.around.metrics.proposals_dropped.increment(1);
         for call in calls {
             round.answers.push(call.to, Err(failure.clone()));
         }
@@ -166,6 +169,7 @@ impl Shard {
         }
         let touched = &mut self.touched;
         touched.clear();
+        self.around.metrics.entries_applied.increment(applied.len() as u64);
         self.node.machine_mut().inventory_mut().drain_touched(&mut |product| touched.push(product));
         for product in touched.drain(..) {
             if let Some(view) = self.node.machine().inventory().gate_view(product) {
@@ -178,16 +182,33 @@ impl Shard {
         let Applied { term, index, outcome } = applied;
         self.opened(Proposed { term, index }, round);
         let settled = self.pending.settle(term, index);
-        for call in settled.lost.into_iter().flat_map(|proposal| proposal.calls) {
-            round.answers.push(call.to, Err(Failure::OutcomeUnknown));
-        }
+        self.answer_unknown(settled.lost, round);
         let Some(proposal) = settled.applied else { return };
+        self.around.metrics.commit_seconds.record(round.now.since(proposal.at).as_secs_f64());
+        self.count(&outcome.results);
         let mut results = outcome.results.into_iter().skip(usize::from(proposal.expire));
         for call in proposal.calls {
             // Without a result this replica has stopped applying: others may have gone on.
             let answer = results.next().map_or(Err(Failure::OutcomeUnknown), |result| result.map_err(Failure::Refused));
             round.answers.push(call.to, answer);
         }
+    }
+
+    /// Nobody can tell what became of these.
+    pub(super) fn answer_unknown(&mut self, proposals: Vec<Proposal>, round: &mut Round) {
+        for call in proposals.into_iter().flat_map(|proposal| proposal.calls) {
+            self.around.metrics.outcome_unknown.increment(1);
+            round.answers.push(call.to, Err(Failure::OutcomeUnknown));
+        }
+    }
+
+    fn count(&self, results: &[Result<Reply, Refusal>]) {
+        let metrics = &self.around.metrics;
+        let expired = results.iter().map(|result| if let Ok(Reply::Expired(count)) = result { *count } else { 0 });
+        metrics.expired.increment(expired.map(u64::from).sum());
+        let granted = results.iter().filter(|result| result.is_ok()).count();
+        metrics.commands_granted.increment(granted as u64);
+        metrics.commands_refused.increment((results.len() - granted) as u64);
     }
 
     /// Decides about reserves that wait for units, as far as that is possible by now.
@@ -261,4 +282,9 @@ impl Shard {
             self.around.gate.follow(self.id);
         }
     }
+}
+
+#[allow(clippy::cast_precision_loss)] // at most a thousand commands
+fn count_of(commands: usize) -> f64 {
+    commands as f64
 }

@@ -102,7 +102,7 @@ mod tests {
         let first = backlog.first();
         backlog.pop();
         backlog.pop();
-        pending.push(Proposal { term: 1, index: 1, expire: false, first, calls: Vec::new() });
+        pending.push(Proposal { term: 1, index: 1, expire: false, first, at: Monotonic(0), calls: Vec::new() });
         assert_eq!(backlog.settled_through(&pending), 0, "two in flight, one waits");
         pending.settle(1, 1);
         assert_eq!(backlog.settled_through(&pending), 2);

@@ -248,9 +248,13 @@ impl Shard {
     pub fn tick(&mut self, round: &mut Round) {
         self.node.tick(round.now);
         self.stirred = true;
-        let (now, answers) = (round.now, &mut round.answers);
-        self.waiting.overdue(now, |call| answers.push(call.to, Err(Failure::WaitedTooLong)));
-        self.reads.overdue(now, |call| answers.push(call.to, Err(Failure::WaitedTooLong)));
+        let (now, answers, metrics) = (round.now, &mut round.answers, &self.around.metrics);
+        let mut ended = |call: Call| {
+            metrics.waited_too_long.increment(1);
+            answers.push(call.to, Err(Failure::WaitedTooLong));
+        };
+        self.waiting.overdue(now, &mut ended);
+        self.reads.overdue(now, &mut ended);
         self.waiting.prune(self.backlog.settled_through(&self.pending));
         self.around.view.set_status(self.status(now));
     }

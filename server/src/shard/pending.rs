@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use doorbuster_raft::Monotonic;
+
 use super::call::Call;
 
 /// Entries proposed and not applied, in log order.
@@ -24,6 +26,8 @@ pub struct Proposal {
     pub expire: bool,
     /// Number of the first call of this or any later entry; see [`super::backlog`].
     pub first: u64,
+    /// When it was proposed.
+    pub at: Monotonic,
     /// Who waits for its commands, in order.
     pub calls: Vec<Call>,
 }
@@ -97,7 +101,7 @@ mod tests {
     use super::*;
 
     fn proposal(term: u64, index: u64) -> Proposal {
-        Proposal { term, index, expire: false, first: index * 10, calls: Vec::new() }
+        Proposal { term, index, expire: false, first: index * 10, at: Monotonic(0), calls: Vec::new() }
     }
 
     #[test]

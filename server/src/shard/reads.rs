@@ -99,6 +99,7 @@ impl Shard {
         self.reads.repeat(round.now);
         if self.node.lease_holds(round.now) {
             let reads = &mut self.reads;
+            self.around.metrics.reads_by_lease.increment(reads.fresh.len() as u64);
             reads.confirmed.append(&mut reads.fresh);
         } else if !self.reads.fresh.is_empty() {
             self.ask_for_confirmation(round.now);
@@ -117,6 +118,7 @@ impl Shard {
             Ok(()) => {
                 self.reads.next_token += 1;
                 let calls = std::mem::take(&mut self.reads.fresh);
+                self.around.metrics.reads_by_index.increment(calls.len() as u64);
                 self.reads.asked.push_back(Asked { token, at: now, calls });
                 self.stirred = true;
             }

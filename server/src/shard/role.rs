@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use doorbuster_protocol::failure::Failure;
 use doorbuster_protocol::types::{ProductId, ReservationId, Timestamp};
 use doorbuster_raft::{Monotonic, ProposeError, Proposed, RoleChange};
 
@@ -70,6 +69,9 @@ impl Shard {
     /// The leader or the term changed.
     pub(super) fn change_role(&mut self, change: RoleChange, round: &mut Round) {
         let leader = change.leader.map(node_id);
+        if leader != self.around.view.leader(self.id) {
+            self.around.metrics.leader_changes.increment(1);
+        }
         self.around.view.set_leader(self.id, leader);
         if change.leading {
             if self.role.term() != Some(change.term) {
@@ -163,10 +165,9 @@ impl Shard {
     }
 
     /// Nobody can tell any more what became of the proposals.
-    pub(super) fn give_up_pending(&mut self, round: &mut Round) {
-        for call in self.pending.abandon().flat_map(|proposal| proposal.calls) {
-            round.answers.push(call.to, Err(Failure::OutcomeUnknown));
-        }
+    fn give_up_pending(&mut self, round: &mut Round) {
+        let proposals = self.pending.abandon().collect();
+        self.answer_unknown(proposals, round);
     }
 
     /// The whole state is new: the gate learns every product and every reservation.
