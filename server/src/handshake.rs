@@ -6,9 +6,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use doorbuster_protocol::failure::Failure;
 use doorbuster_protocol::frame::{FrameError, VERSION};
-use doorbuster_protocol::handshake::{
-    Hello, ServerLimits, Welcome, WelcomeOrFailure, decode_hello, encode_welcome,
-};
+use doorbuster_protocol::handshake::{Hello, ServerLimits, Welcome, WelcomeOrFailure, decode_hello, encode_welcome};
 use doorbuster_protocol::types::Millis;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -43,7 +41,11 @@ pub enum HandshakeError {
 ///
 /// # Errors
 /// The client is not let in; the connection is to be closed.
-pub async fn welcome(stream: &mut TcpStream, input: &mut BytesMut, service: &Service) -> Result<String, HandshakeError> {
+pub async fn welcome(
+    stream: &mut TcpStream,
+    input: &mut BytesMut,
+    service: &Service,
+) -> Result<String, HandshakeError> {
     let patience = service.handshake_timeout;
     let exchange = async {
         let hello = read_hello(stream, input).await?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use doorbuster_protocol::types::{NodeId, ShardId, Timestamp};
+use doorbuster_protocol::types::ShardId;
 use doorbuster_raft::PeerMessage;
 use parking_lot::{Condvar, Mutex};
 
@@ -31,8 +31,8 @@ pub struct Inbox {
 pub struct Contents {
     /// Requests, in the order of arrival.
     pub calls: Vec<(ShardId, Call)>,
-    /// Peers' messages.
-    pub peers: Vec<PeerBatch>,
+    /// Peers' messages, as they came together.
+    pub peers: Vec<Vec<(ShardId, PeerMessage)>>,
     /// Log writes that are on disk: shard and ticket.
     pub durable: Vec<(ShardId, u64)>,
     /// Rare things: snapshots, audits.
@@ -41,17 +41,6 @@ pub struct Contents {
     pub draining: bool,
     /// The thread shall end at once.
     pub stop: bool,
-}
-
-/// Messages that one peer sent in one frame.
-#[derive(Debug)]
-pub struct PeerBatch {
-    /// Who sent them.
-    pub from: NodeId,
-    /// The sender's wall clock when it did.
-    pub wall: Timestamp,
-    /// What it sent to which shard.
-    pub messages: Vec<(ShardId, PeerMessage)>,
 }
 
 impl Contents {
@@ -64,7 +53,12 @@ impl Inbox {
     /// An empty inbox that holds at most `max_calls` requests.
     #[must_use]
     pub fn new(max_calls: usize) -> Self {
-        Self { contents: Mutex::new(Contents::default()), wake: Condvar::new(), max_calls, drained: AtomicBool::new(false) }
+        Self {
+            contents: Mutex::new(Contents::default()),
+            wake: Condvar::new(),
+            max_calls,
+            drained: AtomicBool::new(false),
+        }
     }
 
     /// Moves requests in, as many as fit; the rest stays in `calls`.
@@ -78,7 +72,7 @@ impl Inbox {
     }
 
     /// Moves a peer's messages in, or drops them when too many wait.
-    pub fn push_peer(&self, batch: PeerBatch) {
+    pub fn push_peer(&self, batch: Vec<(ShardId, PeerMessage)>) {
         let mut contents = self.contents.lock();
         if contents.peers.len() < MAX_PEER_BATCHES {
             contents.peers.push(batch);

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use crossbeam::channel::Sender;
 use doorbuster_protocol::types::{ShardId, Timestamp};
 use doorbuster_raft::PeerMessage;
+use doorbuster_raft::snapshot::SnapshotFile;
 use doorbuster_raft::transport::{Incarnation, TransportHandler};
 
 use crate::archive::Job;
-use crate::clock;
+use crate::clock::{self, WallClocks};
 use crate::fatal::Fatal;
 use crate::identity::DataFolder;
-use crate::inbox::{Inboxes, PeerBatch};
+use crate::inbox::Inboxes;
 use crate::shard::{Event, node_id};
 
 /// The transport's way into the node.
@@ -24,6 +25,8 @@ pub struct Replication {
     pub archive: Sender<Job>,
     /// Remembers the peers.
     pub folder: Arc<DataFolder>,
+    /// Learns the peers' wall clocks.
+    pub wall_clocks: Arc<WallClocks>,
     /// Ends the process.
     pub fatal: Fatal,
 }
@@ -34,18 +37,18 @@ impl TransportHandler for Replication {
     }
 
     fn messages(&self, from: u64, wall_clock_ms: u64, batch: Vec<(u16, PeerMessage)>) {
-        let (from, wall) = (node_id(from), Timestamp(wall_clock_ms));
+        self.wall_clocks.observe(node_id(from), Timestamp(wall_clock_ms), clock::monotonic());
         let mut batches: Vec<Vec<(ShardId, PeerMessage)>> = Vec::new();
         batches.resize_with(self.inboxes.len(), Vec::new);
         for (shard, message) in batch {
             batches[self.inboxes.thread_of(ShardId(shard))].push((ShardId(shard), message));
         }
         for (thread, messages) in batches.into_iter().enumerate().filter(|(_, messages)| !messages.is_empty()) {
-            self.inboxes.thread(thread).push_peer(PeerBatch { from, wall, messages });
+            self.inboxes.thread(thread).push_peer(messages);
         }
     }
 
-    fn snapshot(&self, _from: u64, shard: u16, message: PeerMessage) {
+    fn snapshot(&self, _from: u64, shard: u16, message: PeerMessage, _stored: SnapshotFile) {
         let _ended = self.archive.send(Job::Install(ShardId(shard), Box::new(message)));
     }
 

@@ -112,7 +112,9 @@ impl Router {
         match body {
             RequestBody::Command(Command::Reserve(reserve)) => self.route_reserve(reserve, now),
             RequestBody::Command(Command::AcknowledgeFeed { shard, .. }) => self.to_leader(*shard),
-            RequestBody::Command(Command::Expire) => Route::Answer(Err(malformed("clients cannot propose time entries"))),
+            RequestBody::Command(Command::Expire) => {
+                Route::Answer(Err(malformed("clients cannot propose time entries")))
+            }
             RequestBody::Command(command) => match command.product() {
                 Some(product) => self.to_leader(shard_of(product, self.service.view.shard_count())),
                 None => Route::Answer(Err(malformed("a command that names no product"))),

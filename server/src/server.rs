@@ -159,7 +159,10 @@ impl Server {
         self.connections.close();
         self.background.close();
         if timeout(FLUSH_TIMEOUT, self.connections.wait()).await.is_err() {
-            tracing::warn!(connections = self.connections.len(), "connections that do not take their last answers are cut");
+            tracing::warn!(
+                connections = self.connections.len(),
+                "connections that do not take their last answers are cut"
+            );
         }
         self.service.inboxes.iter().for_each(crate::inbox::Inbox::stop);
         if let Some(transport) = &self.service.transport {

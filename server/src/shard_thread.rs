@@ -4,7 +4,6 @@
 //! transport a peer, one to each connection. The thread sleeps until something comes, a tick is due, or a
 //! reservation falls due.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
@@ -14,7 +13,7 @@ use doorbuster_raft::log::Log;
 use doorbuster_raft::transport::Transport;
 
 use crate::archive::Job;
-use crate::clock::{self, WallClocks};
+use crate::clock;
 use crate::inbox::{Contents, Inboxes};
 use crate::metrics::Metrics;
 use crate::shard::{Event, Round, Shard};
@@ -45,8 +44,6 @@ pub struct ShardThread {
     pub thread: usize,
     /// Where its effects go.
     pub outlets: Outlets,
-    /// The peers' wall clocks.
-    pub wall_clocks: Arc<WallClocks>,
     /// Time between two ticks.
     pub tick: Duration,
     /// Bytes of log on disk beyond which the shard that keeps the oldest of it writes a snapshot.
@@ -101,12 +98,9 @@ impl ShardThread {
     }
 
     fn distribute(&mut self, taken: &mut Contents, round: &mut Round) {
-        for batch in taken.peers.drain(..) {
-            self.wall_clocks.observe(batch.from, batch.wall, round.now);
-            for (shard, message) in batch.messages {
-                if let Some(shard) = find(&mut self.shards, shard) {
-                    shard.step(message, round.now);
-                }
+        for (shard, message) in taken.peers.drain(..).flatten() {
+            if let Some(shard) = find(&mut self.shards, shard) {
+                shard.step(message, round.now);
             }
         }
         for (shard, ticket) in taken.durable.drain(..) {
@@ -144,11 +138,13 @@ impl ShardThread {
                 let messages = messages.into_iter().map(|(shard, message)| (shard.0, message)).collect();
                 transport.send(u64::from(to.0), messages);
             }
+            for (shard, send) in round.snapshot_sends.drain(..) {
+                self.outlets.metrics.snapshots_sent.increment(1);
+                transport.send_snapshot(send.to, shard.0, send.message);
+            }
         }
         round.answers.deliver();
-        let writes = round.snapshot_jobs.drain(..).map(Job::Write);
-        let sends = round.snapshot_sends.drain(..).map(|(shard, send)| Job::Send(shard, Box::new(send)));
-        for job in writes.chain(sends) {
+        for job in round.snapshot_jobs.drain(..).map(Job::Write) {
             // The archive ends after the shard threads; without it the process is ending.
             let _ended = self.outlets.archive.send(job);
         }

@@ -10,17 +10,17 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::Receiver;
 use doorbuster_inventory::Limits;
 use doorbuster_protocol::types::{NodeId, ShardId};
 use doorbuster_raft::disk::{Disk, RealDisk};
 use doorbuster_raft::log::{self, Log, LogConfig};
 use doorbuster_raft::snapshot::SnapshotStore;
-use doorbuster_raft::transport::{Transport, TransportConfig};
+use doorbuster_raft::transport::{self, Timing, Transport, TransportConfig};
 use doorbuster_raft::{Node, NodeConfig, Recovered};
 use tokio::net::TcpListener;
 
-use crate::archive::{Archive, Arrivals, Job};
+use crate::archive::{Archive, Job};
 use crate::clock::{self, WallClocks};
 use crate::cluster::ClusterView;
 use crate::config::{Durability, ServerConfig};
@@ -82,7 +82,7 @@ pub fn format(config: &ServerConfig) -> Result<Identity, ServerError> {
 /// What was found on disk.
 pub(crate) struct Recovery {
     folder: Arc<DataFolder>,
-    stores: Arc<[SnapshotStore]>,
+    stores: Vec<SnapshotStore>,
     log: Log,
     replicas: Vec<(Recovered, Machine)>,
 }
@@ -101,7 +101,7 @@ pub(crate) fn recover(config: &ServerConfig, inboxes: &Inboxes, fatal: &Fatal) -
     let (log, recovered) = log::open(disk, log_config(config, folder.identity()), durable, failed)?;
     let replicas =
         recovered.into_iter().zip(&stores).map(|(shard, store)| replica(shard, store)).collect::<Result<_, _>>()?;
-    Ok(Recovery { folder, stores: stores.into(), log, replicas })
+    Ok(Recovery { folder, stores, log, replicas })
 }
 
 /// The state at the newest snapshot, and the entries behind it.
@@ -155,8 +155,16 @@ pub(crate) fn start_engine(
 ) -> Result<Engine, ServerError> {
     let Recovery { folder, stores, log, replicas } = recovery;
     let metrics = Metrics::new();
+    let wall_clocks = Arc::new(WallClocks::new(config.others().map(|peer| NodeId(peer.node))));
     let (archive_jobs, jobs) = crossbeam::channel::unbounded();
-    let transport = start_transport(config, &folder, &stores, inboxes, &archive_jobs, peers, fatal)?;
+    let handler = Replication {
+        inboxes: inboxes.clone(),
+        archive: archive_jobs.clone(),
+        folder: Arc::clone(&folder),
+        wall_clocks: Arc::clone(&wall_clocks),
+        fatal: fatal.clone(),
+    };
+    let transport = start_transport(config, &folder, &stores, handler, peers)?;
     let service = Arc::new(Service {
         cluster: config.cluster.clone(),
         credentials: config.client_credentials()?,
@@ -164,7 +172,7 @@ pub(crate) fn start_engine(
         view: Arc::new(ClusterView::new(config.node(), config.client_addresses(clients), config.shards)),
         inboxes: inboxes.clone(),
         metrics: metrics.clone(),
-        wall_clocks: Arc::new(WallClocks::new(config.others().map(|peer| NodeId(peer.node)))),
+        wall_clocks,
         log: log.clone(),
         transport: transport.clone(),
         durable: config.durability == Durability::Disk,
@@ -173,8 +181,7 @@ pub(crate) fn start_engine(
         handshake_timeout: Duration::from_millis(config.handshake_ms),
         write_timeout: WRITE_TIMEOUT,
     });
-    let archive = Archive { stores, inboxes: inboxes.clone(), transport: transport.clone(), metrics: metrics.clone() };
-    let archive = spawn_archive(archive, jobs, fatal)?;
+    let archive = spawn_archive(Archive { stores, inboxes: inboxes.clone(), metrics: metrics.clone() }, jobs, fatal)?;
     let outlets = Outlets { log, transport, archive: archive_jobs, metrics };
     let threads = start_shards(config, replicas, &service, &outlets, fatal)?;
     Ok(Engine { service, folder, threads, archive })
@@ -182,12 +189,10 @@ pub(crate) fn start_engine(
 
 fn start_transport(
     config: &ServerConfig,
-    folder: &Arc<DataFolder>,
-    stores: &Arc<[SnapshotStore]>,
-    inboxes: &Inboxes,
-    archive: &Sender<Job>,
+    folder: &DataFolder,
+    stores: &[SnapshotStore],
+    handler: Replication,
     listener: TcpListener,
-    fatal: &Fatal,
 ) -> Result<Option<Transport>, ServerError> {
     let peers: Vec<_> = config.others().map(|peer| (u64::from(peer.node), peer.peer.clone())).collect();
     if peers.is_empty() {
@@ -199,16 +204,11 @@ fn start_transport(
         incarnation: folder.identity().incarnation,
         secret: config.peer_credentials()?.own().to_vec(),
         peers,
-        shards: config.shards,
+        snapshots: stores.to_vec(),
+        timing: Timing::default(),
+        queue: transport::QueueLimits::default(),
     };
-    let handler = Replication {
-        inboxes: inboxes.clone(),
-        archive: archive.clone(),
-        folder: Arc::clone(folder),
-        fatal: fatal.clone(),
-    };
-    let arrivals = Arc::new(Arrivals { stores: Arc::clone(stores) });
-    Ok(Some(Transport::start(transport, listener, arrivals, Arc::new(handler))))
+    Ok(Some(Transport::start(transport, listener, Arc::new(handler))))
 }
 
 fn spawn_archive(archive: Archive, jobs: Receiver<Job>, fatal: &Fatal) -> Result<JoinHandle<()>, ServerError> {
@@ -240,7 +240,6 @@ fn start_shards(
             inboxes: inboxes.clone(),
             thread,
             outlets: outlets.clone(),
-            wall_clocks: Arc::clone(&service.wall_clocks),
             tick: config.tick(),
             log_bound: MAX_SEGMENTS.saturating_mul(config.segment_bytes),
         };

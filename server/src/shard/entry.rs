@@ -101,8 +101,7 @@ pub fn decode(payload: &[u8]) -> Result<(Header, Commands<'_>), EntryError> {
         return Err(EntryError::Version(head[0]));
     }
     let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| head[at + byte]));
-    let header =
-        Header { stamp: Timestamp(u64_at(1)), checked: LogIndex(u64_at(9)), hash: StateHash(u64_at(17)) };
+    let header = Header { stamp: Timestamp(u64_at(1)), checked: LogIndex(u64_at(9)), hash: StateHash(u64_at(17)) };
     let count = u32::from_le_bytes(std::array::from_fn(|byte| head[COUNT_AT + byte]));
     Ok((header, Commands { cursor: Cursor::new(commands), at: 0, count }))
 }

@@ -230,7 +230,12 @@ impl Shard {
                 round.appends.push(self.node.snapshot_written(mark));
             }
             Event::SnapshotWritten(mark, Err(reason)) => {
-                tracing::error!(shard = self.id.0, index = mark.index, reason, "snapshot was not written, the log stays");
+                tracing::error!(
+                    shard = self.id.0,
+                    index = mark.index,
+                    reason,
+                    "snapshot was not written, the log stays"
+                );
                 self.snapshots.failed(round.now);
             }
             Event::SnapshotSent(to, ok) => self.node.snapshot_sent(u64::from(to.0), ok),
@@ -268,7 +273,8 @@ impl Shard {
     /// Whether nobody is left to answer, and the shard is led elsewhere or can only be led here.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        let idle = self.backlog.is_empty() && self.pending.is_empty() && self.waiting.is_empty() && self.reads.is_empty();
+        let idle =
+            self.backlog.is_empty() && self.pending.is_empty() && self.waiting.is_empty() && self.reads.is_empty();
         idle && (!self.role.leads() || self.node.status().peers.is_empty())
     }
 

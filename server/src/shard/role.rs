@@ -82,7 +82,12 @@ impl Shard {
                 self.role = Role::Opening { term: change.term, opening: None };
             }
         } else if self.role.leads() {
-            tracing::info!(shard = self.id.0, term = change.term, leader = leader.map(|node| node.0), "leading no more");
+            tracing::info!(
+                shard = self.id.0,
+                term = change.term,
+                leader = leader.map(|node| node.0),
+                "leading no more"
+            );
             self.close(round);
             self.role = Role::SteppedDown { until: round.now.after(GRACE) };
         }

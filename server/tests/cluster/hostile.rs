@@ -64,7 +64,8 @@ async fn what_came_before_the_garbage_is_answered() {
 async fn a_time_entry_is_not_taken_from_clients() {
     let nodes = Nodes::start(1, 1).await;
     let mut connection = Connection::open(nodes.address(1)).await.unwrap();
-    let answers = connection.call_all(vec![command(Command::Expire), RequestBody::Query(Query::ShardMap)]).await.unwrap();
+    let answers =
+        connection.call_all(vec![command(Command::Expire), RequestBody::Query(Query::ShardMap)]).await.unwrap();
     assert!(matches!(answers[0], Err(Failure::Malformed(_))), "{:?}", answers[0]);
     assert!(answers[1].is_ok());
     nodes.end().await;

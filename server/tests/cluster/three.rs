@@ -49,7 +49,7 @@ impl Buyers {
     fn start(nodes: &Nodes, product: u64, count: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let next = Arc::new(AtomicU64::new(1));
-        let tasks = (0..count).map(|_| {
+        let buyer = |_| {
             let (mut caller, stop, next) = (nodes.caller(), Arc::clone(&stop), Arc::clone(&next));
             tokio::spawn(async move {
                 let mut granted = Vec::new();
@@ -61,8 +61,9 @@ impl Buyers {
                 }
                 (granted, caller.unknown)
             })
-        });
-        Self { stop, tasks: tasks.collect() }
+        };
+        let tasks = (0..count).map(buyer).collect();
+        Self { stop, tasks }
     }
 
     /// Who holds a unit, as they heard it, and how many outcomes were unknown on the way.
