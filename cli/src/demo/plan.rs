@@ -1,0 +1,260 @@
+//! What the demo's buyers do, decided before they do it: everything is drawn from one seed, so that two runs
+//! with the same seed have the same crowd.
+
+use super::DemoArgs;
+use crate::entropy;
+use crate::error::CliError;
+use doorbuster_protocol::command::{LatePaymentPolicy, ProductSpec, Reserve};
+use doorbuster_protocol::types::{Currency, Millis, Money, ProductId, Quantity, ReservationId, Timestamp, UserId};
+use std::time::Duration;
+
+/// The product of the demo.
+pub const PRODUCT: ProductId = ProductId(1);
+/// How long all buyers take to arrive unless a rate is given.
+const ARRIVE_WITHIN: Duration = Duration::from_secs(25);
+/// A payment may pin a reservation this long: longer than the cluster may be without a leader.
+const PAYMENT_CAP: Millis = Millis(60_000);
+
+/// The sale to be run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Units on sale.
+    pub units: u32,
+    /// Users, each of which tries at least once.
+    pub buyers: u64,
+    /// How many in a hundred come over HTTP.
+    pub http_percent: u64,
+    /// First attempts offered each second.
+    pub rate: u64,
+    /// How long a reservation is held.
+    pub ttl: Millis,
+    /// The seed of all behaviour.
+    pub seed: u64,
+    /// Distinguishes this run's ids from any other's.
+    pub run: u64,
+}
+
+/// A user, and which of their visits this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buyer {
+    /// Which user, from 0.
+    pub index: u64,
+    /// Which visit, from 0: one visit is one attempt with an id of its own.
+    pub visit: u16,
+}
+
+/// How a buyer reaches the shop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Through the client library.
+    Tcp,
+    /// Through the gateway.
+    Http,
+}
+
+/// What a buyer does with a reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    /// Pays after so long.
+    Pays(Duration),
+    /// The first card is declined, the second is not.
+    PaysWithSecondCard,
+    /// The card is declined; gives the units back.
+    DeclinedAndReleases,
+    /// Closes the browser; the units come back by time.
+    WalksAway,
+}
+
+impl Plan {
+    /// Checks what was asked for and fills in what was left open.
+    pub fn new(args: &DemoArgs) -> Result<Self, CliError> {
+        let (units, buyers) = (args.units, args.buyers);
+        if units == 0 || u64::from(units) > buyers {
+            return Err(CliError::usage(format!(
+                "--units {units} --buyers {buyers}: there must be 1 unit or more, and as many buyers at least, or nothing sells out"
+            )));
+        }
+        if buyers > 50_000_000 {
+            return Err(CliError::usage(format!("--buyers {buyers}: at most 50000000")));
+        }
+        let default_rate = (buyers / ARRIVE_WITHIN.as_secs()).max(50);
+        Ok(Self {
+            units,
+            buyers,
+            http_percent: args.http_percent.into(),
+            rate: args.rate.unwrap_or(default_rate).max(1),
+            ttl: args.ttl,
+            seed: args.seed.unwrap_or_else(entropy::number),
+            run: entropy::number(),
+        })
+    }
+
+    /// The product as it goes on sale: one unit a user, held briefly, so that what is not paid comes back.
+    #[must_use]
+    pub fn product(&self) -> ProductSpec {
+        ProductSpec {
+            product: PRODUCT,
+            name: "Phone X".to_owned(),
+            stock: Quantity(self.units),
+            price: Money { minor: 49_900, currency: Currency(*b"EUR") },
+            limit_per_user: Quantity(1),
+            limit_per_reservation: Quantity(1),
+            ttl: self.ttl,
+            max_life: Millis(self.ttl.0.saturating_mul(10).min(doorbuster_protocol::limits::MAX_TTL.0)),
+            payment_cap: PAYMENT_CAP,
+            opens_at: Timestamp(0),
+            closes_at: Timestamp(0),
+            late_payment: LatePaymentPolicy::RetakeOrRefund,
+        }
+    }
+
+    /// How a user reaches the shop; the same at every visit.
+    #[must_use]
+    pub const fn channel(&self, index: u64) -> Channel {
+        // 37 has no factor in common with 100: HTTP buyers are spread over the arrivals.
+        if index * 37 % 100 < self.http_percent { Channel::Http } else { Channel::Tcp }
+    }
+
+    /// When a user first comes, from the opening.
+    #[must_use]
+    pub fn arrival(&self, index: u64) -> Duration {
+        Duration::from_nanos(
+            u64::try_from(u128::from(index) * 1_000_000_000 / u128::from(self.rate)).unwrap_or(u64::MAX),
+        )
+    }
+
+    /// What a buyer does if a unit can be had.
+    #[must_use]
+    pub fn mood(&self, buyer: Buyer) -> Mood {
+        let draw = self.draw(buyer, 1);
+        // Whoever comes again has made up their mind.
+        let luck = if buyer.visit == 0 { draw % 100 } else { draw % 80 };
+        let think = Duration::from_millis(self.draw(buyer, 2) % (self.ttl.0 / 2).max(1));
+        match luck {
+            0..50 => Mood::Pays(Duration::ZERO),
+            50..70 => Mood::Pays(think),
+            70..80 => Mood::PaysWithSecondCard,
+            80..86 => Mood::DeclinedAndReleases,
+            _ => Mood::WalksAway,
+        }
+    }
+
+    /// How long the payment provider takes.
+    #[must_use]
+    pub fn charge(&self, buyer: Buyer) -> Duration {
+        Duration::from_millis(100 + self.draw(buyer, 3) % 300)
+    }
+
+    /// Whether the buyer clicks twice: the second must have no effect of its own.
+    #[must_use]
+    pub fn clicks_twice(&self, buyer: Buyer) -> bool {
+        self.draw(buyer, 4).is_multiple_of(8)
+    }
+
+    /// Whether the buyer, served, tries for one more than is allowed.
+    #[must_use]
+    pub fn is_greedy(&self, buyer: Buyer) -> bool {
+        self.draw(buyer, 5).is_multiple_of(8)
+    }
+
+    /// A pause before asking again, so that a crowd does not ask in step.
+    #[must_use]
+    pub fn pause(&self, buyer: Buyer, tries: u32) -> Duration {
+        Duration::from_millis(50 + self.draw(buyer, 100 + u64::from(tries)) % 200)
+    }
+
+    /// The user's id over TCP.
+    #[must_use]
+    pub fn user(&self, index: u64) -> UserId {
+        UserId((u128::from(self.run) << 64) | u128::from(index + 1))
+    }
+
+    /// The user's name over HTTP, the `sub` of the token.
+    #[must_use]
+    pub fn subject(&self, index: u64) -> String {
+        format!("buyer-{:016x}-{index}", self.run)
+    }
+
+    /// The id of a visit's reservation over TCP.
+    #[must_use]
+    pub fn reservation(&self, buyer: Buyer) -> ReservationId {
+        ReservationId((u128::from(self.run) << 64) | (u128::from(buyer.index + 1) << 16) | u128::from(buyer.visit))
+    }
+
+    /// The `Idempotency-Key` of a visit over HTTP.
+    #[must_use]
+    pub fn key(&self, buyer: Buyer) -> String {
+        format!("visit-{}-{}", buyer.index, buyer.visit)
+    }
+
+    /// What a visit over TCP asks for.
+    #[must_use]
+    pub fn reserve(&self, buyer: Buyer) -> Reserve {
+        Reserve {
+            product: PRODUCT,
+            reservation: self.reservation(buyer),
+            user: self.user(buyer.index),
+            quantity: Quantity(1),
+            ttl: Millis(0),
+        }
+    }
+
+    fn draw(&self, buyer: Buyer, of: u64) -> u64 {
+        let mut z =
+            self.seed ^ buyer.index.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (u64::from(buyer.visit) << 48) ^ (of << 40);
+        for _ in 0..2 {
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^= z >> 31;
+        }
+        z
+    }
+}
+
+impl Buyer {
+    /// The same user, next time; `None` when they have had enough.
+    #[must_use]
+    pub fn again(self) -> Option<Self> {
+        self.visit.checked_add(1).map(|visit| Self { visit, ..self })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan { units: 10, buyers: 1000, http_percent: 10, rate: 100, ttl: Millis(4000), seed: 7, run: 9 }
+    }
+
+    #[test]
+    fn the_crowd_is_spread_as_asked() {
+        let plan = plan();
+        let over_http = (0..1000).filter(|index| plan.channel(*index) == Channel::Http).count();
+        assert_eq!(over_http, 100);
+        assert!((0..100).any(|index| plan.channel(index) == Channel::Http), "also among the first");
+        assert_eq!(plan.arrival(0), Duration::ZERO);
+        assert_eq!(plan.arrival(250), Duration::from_millis(2500));
+        let moods: Vec<Mood> = (0..1000).map(|index| plan.mood(Buyer { index, visit: 0 })).collect();
+        for wanted in [Mood::PaysWithSecondCard, Mood::DeclinedAndReleases, Mood::WalksAway, Mood::Pays(Duration::ZERO)]
+        {
+            assert!(moods.iter().filter(|mood| **mood == wanted).count() > 30, "{wanted:?}");
+        }
+        let again = (0..1000).map(|index| plan.mood(Buyer { index, visit: 1 }));
+        assert!(again.into_iter().all(|mood| mood != Mood::WalksAway), "who comes again buys");
+    }
+
+    #[test]
+    fn every_visit_has_an_id_of_its_own() {
+        let plan = plan();
+        let mut ids: Vec<ReservationId> = Vec::new();
+        for index in 0..100 {
+            let first = Buyer { index, visit: 0 };
+            ids.extend([plan.reservation(first), plan.reservation(first.again().expect("visits are few"))]);
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 200);
+        assert_eq!(Buyer { index: 1, visit: u16::MAX }.again(), None);
+    }
+}

@@ -1,0 +1,201 @@
+//! Where the demo plays: the folder, the servers, the gateway, the client; set up before the sale, struck after it.
+
+use super::DemoArgs;
+use super::buyers::http::HttpShop;
+use super::buyers::tcp::TcpShop;
+use super::buyers::{Crowd, Doors, Sale};
+use super::cluster::{Cluster, ClusterConfig};
+use super::front::{Front, FrontConfig};
+use super::ledger::Ledger;
+use super::plan::{PRODUCT, Plan};
+use super::progress::Progress;
+use super::stats::Stats;
+use crate::audit::{Audit, orders, replicas};
+use crate::error::CliError;
+use crate::overlay::Overlay;
+use crate::{clock, token};
+use doorbuster_client::{Client, Config, RetryBudget};
+use jsonwebtoken::EncodingKey;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use toml::Table;
+
+/// How long replicas may take to be seen at an equal index: one was killed and may still catch up.
+const REPLICAS_WITHIN: Duration = Duration::from_secs(30);
+
+/// Everything that runs.
+pub struct Stage {
+    folder: Folder,
+    client: Client,
+    doors: Doors,
+    front: tokio::sync::Mutex<Front>,
+    address: String,
+    database: String,
+    secret: Vec<u8>,
+    cluster: Cluster,
+}
+
+enum Folder {
+    Kept(PathBuf),
+    Temporary(TempDir),
+}
+
+impl Folder {
+    fn new(kept: Option<&Path>) -> Result<Self, CliError> {
+        let wrong = |error: std::io::Error| CliError::failed(format!("cannot make the data folder: {error}"));
+        let Some(path) = kept else {
+            return tempfile::Builder::new().prefix("doorbuster-demo-").tempdir().map(Self::Temporary).map_err(wrong);
+        };
+        std::fs::create_dir_all(path).map_err(wrong)?;
+        if std::fs::read_dir(path).map_err(wrong)?.next().is_some() {
+            return Err(CliError::usage(format!("--data {}: the folder is not empty; name a new one", path.display())));
+        }
+        path.canonicalize().map(Self::Kept).map_err(wrong)
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Temporary(folder) => folder.path(),
+        }
+    }
+}
+
+impl Stage {
+    /// Starts everything.
+    pub async fn set(args: &DemoArgs, plan: &Plan, progress: &Progress) -> Result<Self, CliError> {
+        let folder = Folder::new(args.data.as_deref())?;
+        let binary = std::env::current_exe()
+            .map_err(|error| CliError::failed(format!("cannot find this program's file: {error}")))?;
+        progress.step(&format!("starting three servers in {}", folder.path().display()));
+        let mut settings = Overlay::default();
+        settings.assign(&args.server_set)?;
+        let config = ClusterConfig {
+            shards: args.shards,
+            settings: settings.into_table(),
+            ..ClusterConfig::new(&binary, folder.path())
+        };
+        let cluster = Cluster::start(config).await?;
+        let database = args.database.as_deref();
+        progress.step(&format!("starting the gateway, orders go to {}", database.map_or("SQLite", without_password)));
+        let front = FrontConfig {
+            binary,
+            folder: folder.path().join("gateway"),
+            database: database.map(str::to_owned),
+            settings: Table::new(),
+        };
+        let front = Front::start(front, &cluster).await?;
+        let client = Client::connect(Config {
+            deadline: Duration::from_secs(10),
+            // The buyers' own pauses bound what they ask; the library's budget is for callers that do not.
+            retry_budget: RetryBudget { burst: 100_000, per_success: 1.0, per_second: 10_000 },
+            name: "doorbuster-demo".to_owned(),
+            ..cluster.client_config()
+        })
+        .await?;
+        let (address, secret) = (front.address().to_owned(), front.secret().to_vec());
+        let http = HttpShop::new(plan.clone(), address.clone(), &secret, args.http_connections.into());
+        let doors = Doors::new(TcpShop::new(plan.clone(), client.clone()), http);
+        let database = front.database().to_owned();
+        Ok(Self { folder, client, doors, front: tokio::sync::Mutex::new(front), address, database, secret, cluster })
+    }
+
+    /// Puts the product on sale.
+    pub async fn open(&self, plan: Plan) -> Result<Arc<Sale>, CliError> {
+        self.client.create_product(plan.product()).await?;
+        let ledger = Ledger::create(&self.folder.path().join("ledger.txt"))?;
+        Ok(Arc::new(Sale {
+            plan,
+            ledger,
+            stats: Stats::default(),
+            crowd: Crowd::default(),
+            everybody_came: CancellationToken::new(),
+            over: CancellationToken::new(),
+            visits: TaskTracker::new(),
+            opened: clock::now(),
+        }))
+    }
+
+    /// The ways into the shop.
+    pub const fn doors(&self) -> &Doors {
+        &self.doors
+    }
+
+    /// A client of the cluster.
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The servers.
+    pub const fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Waits for the orders and compares everything with everything.
+    pub async fn audit(&self, orders_within: Duration) -> Result<Audit, CliError> {
+        let orders = orders::compare(&self.client, &self.database, self.cluster.name(), orders_within).await?;
+        let replicas = replicas::compare(&self.client, REPLICAS_WITHIN).await?;
+        Ok(Audit { replicas, orders: Some(orders) })
+    }
+
+    /// An error of the sale, with the ends of all logs.
+    pub fn explain(&self, mut error: CliError) -> CliError {
+        for node in self.cluster.nodes() {
+            error.message += &format!("\n--- node {node} logged last\n{}", self.cluster.log_tail(node, 12));
+        }
+        if let Ok(front) = self.front.try_lock() {
+            error.message += &format!("\n--- the gateway logged last\n{}", front.log_tail(12));
+        }
+        error
+    }
+
+    /// Commands for a person to try, with a real token and real ports.
+    pub fn what_to_try(&self) -> Result<String, CliError> {
+        let key = EncodingKey::from_secret(&self.secret);
+        let expires = clock::wall().0 / 1000 + 24 * 3600;
+        let (user, admin) = (token::sign(&key, "alice", false, expires)?, token::sign(&key, "root", true, expires)?);
+        let (url, nodes) = (format!("http://{}", self.address), self.cluster.client_addresses().join(","));
+        let (cluster, credential) = (self.cluster.name(), self.cluster.credential_file());
+        let credential = credential.display();
+        let product = PRODUCT;
+        Ok(format!(
+            "Everything keeps running until Ctrl-C. Try:\n\n\
+             TOKEN={user}\n\
+             ADMIN={admin}\n\
+             curl {url}/v1/products\n\
+             curl -X PATCH {url}/v1/products/{product}/stock -H \"Authorization: Bearer $ADMIN\" -H 'Idempotency-Key: more' \\\n  \
+             -H 'Content-Type: application/json' -d '{{\"delta\":5}}'\n\
+             curl -X POST {url}/v1/reservations -H \"Authorization: Bearer $TOKEN\" -H 'Idempotency-Key: one' \\\n  \
+             -H 'Content-Type: application/json' -d '{{\"product\":{product},\"quantity\":1}}'\n\
+             curl -X POST {url}/v1/reservations/RESERVATION/payment -H \"Authorization: Bearer $TOKEN\" \\\n  \
+             -H 'Idempotency-Key: pay' -H 'Content-Type: application/json' -d '{{\"card_token\":\"tok_visa\"}}'\n\n\
+             doorbuster status --nodes {nodes} --cluster {cluster} --credential-file {credential}\n\
+             doorbuster audit --nodes {nodes} --cluster {cluster} --credential-file {credential} --database '{}'\n",
+            self.database
+        ))
+    }
+
+    /// Ends everything, and keeps the folder if somebody wants to look into it.
+    pub async fn strike(self, progress: &Progress, keep: bool) -> Result<(), CliError> {
+        self.front.lock().await.shutdown().await?;
+        self.client.close().await;
+        self.cluster.shutdown().await?;
+        if keep {
+            let path = match self.folder {
+                Folder::Kept(path) => path,
+                Folder::Temporary(folder) => folder.keep(),
+            };
+            progress.step(&format!("logs, ledger and data are in {}", path.display()));
+        }
+        Ok(())
+    }
+}
+
+/// A database's URL as it may be shown.
+fn without_password(url: &str) -> &str {
+    url.rsplit_once('@').map_or(url, |(_, place)| place)
+}
