@@ -170,16 +170,14 @@ impl HttpShop {
         }
     }
 
-    /// Follows a payment that is under way until it has ended.
-    async fn follow(&self, buyer: Buyer, status: &str) -> Result<Answer, Denied> {
-        let deadline = clock::now() + PATIENCE;
-        loop {
-            let answer = self.ask(buyer, Method::GET, status, None).await?;
-            if answer.state() != Some("paying") || clock::now() > deadline {
-                return Ok(answer);
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+    /// One look at a payment that is under way; if it has not ended, joins it again by asking for the same attempt.
+    async fn follow(&self, buyer: Buyer, status: &str, path: &str, body: &Value) -> Result<Answer, Denied> {
+        let seen = self.ask(buyer, Method::GET, status, None).await?;
+        if seen.state() != Some("paying") {
+            return Ok(seen);
         }
+        tokio::time::sleep(self.plan.pause(buyer, 0)).await;
+        self.ask(buyer, Method::POST, path, Some(body)).await
     }
 }
 
@@ -207,16 +205,18 @@ impl Shop for HttpShop {
         Ok(Grant { reservation: name.reservation, user, replayed: answer.replayed })
     }
 
-    async fn pay(&self, buyer: Buyer, grant: Grant, card: Card, _attempt: u16) -> Result<Paid, Denied> {
+    async fn pay(&self, buyer: Buyer, grant: Grant, card: Card, attempt: u16) -> Result<Paid, Denied> {
         let token = match card {
             Card::Good => "tok_visa",
             Card::Declined => "tok_declined",
         };
         let path = format!("/v1/reservations/{}/payment", reservation_text(PRODUCT, grant.reservation));
-        let mut answer = self.ask(buyer, Method::POST, &path, Some(&json!({ "card_token": token }))).await?;
-        if answer.status == StatusCode::ACCEPTED {
-            let status = answer.location.take().unwrap_or(path);
-            answer = self.follow(buyer, &status).await?;
+        let body = json!({ "card_token": token, "attempt": attempt });
+        let deadline = clock::now() + PATIENCE;
+        let mut answer = self.ask(buyer, Method::POST, &path, Some(&body)).await?;
+        while answer.status == StatusCode::ACCEPTED && clock::now() < deadline {
+            let status = answer.location.take().unwrap_or_else(|| path.trim_end_matches("/payment").to_owned());
+            answer = self.follow(buyer, &status, &path, &body).await?;
         }
         match (answer.status, answer.state()) {
             (StatusCode::PAYMENT_REQUIRED, _) => Ok(Paid::Declined),
