@@ -167,12 +167,12 @@ impl Stage {
              TOKEN={user}\n\
              ADMIN={admin}\n\
              curl {url}/v1/products\n\
-             curl -X PATCH {url}/v1/products/{product}/stock -H \"Authorization: Bearer $ADMIN\" -H 'Idempotency-Key: more' \\\n  \
+             curl -X POST {url}/v1/admin/products/{product}/stock -H \"Authorization: Bearer $ADMIN\" -H 'Idempotency-Key: more' \\\n  \
              -H 'Content-Type: application/json' -d '{{\"delta\":5}}'\n\
              curl -X POST {url}/v1/reservations -H \"Authorization: Bearer $TOKEN\" -H 'Idempotency-Key: one' \\\n  \
              -H 'Content-Type: application/json' -d '{{\"product\":{product},\"quantity\":1}}'\n\
              curl -X POST {url}/v1/reservations/RESERVATION/payment -H \"Authorization: Bearer $TOKEN\" \\\n  \
-             -H 'Idempotency-Key: pay' -H 'Content-Type: application/json' -d '{{\"card_token\":\"tok_visa\"}}'\n\n\
+             -H 'Content-Type: application/json' -d '{{\"card_token\":\"tok_visa\"}}'\n\n\
              doorbuster status --nodes {nodes} --cluster {cluster} --credential-file {credential}\n\
              doorbuster audit --nodes {nodes} --cluster {cluster} --credential-file {credential} --database '{}'\n",
             self.database
