@@ -76,7 +76,7 @@ pub struct HttpConfig {
     pub max_body_bytes: usize,
     /// Largest head (request line and headers), in bytes. Default 16384, 1024..=65536.
     pub max_head_bytes: usize,
-    /// Most headers in a request. Default 64, 8..=256.
+    /// Most headers in a request. Default 64, 8..=96 (hyper itself refuses more than 100).
     pub max_headers: usize,
 }
 
@@ -88,7 +88,7 @@ pub struct LimitsConfig {
     pub address_per_second: u32,
     /// Requests one client address may make at once before that rate counts. Default 200, at least 1.
     pub address_burst: u32,
-    /// Client addresses remembered at once (16 bytes each, taken at start); beyond it, those that asked least lately are
+    /// Client addresses remembered at once (8 bytes each, taken at start); beyond it, those that asked least lately are
     /// forgotten first. Default 262144, 1024..=67108864.
     pub addresses: usize,
     /// Requests a second of everybody together; 0 for no limit. Default 0.
@@ -196,7 +196,7 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8080".into(),
-            nodes: vec!["127.0.0.1:7000".into()],
+            nodes: vec!["127.0.0.1:7400".into()],
             cluster: "doorbuster".into(),
             credential_file: None,
             credential_env: None,
@@ -314,7 +314,7 @@ impl GatewayConfig {
             return Err(field("nodes", "[]", "name at least one server's client address, host:port"));
         }
         if let Some(bad) = self.nodes.iter().find(|node| !is_host_port(node)) {
-            return Err(field("nodes", bad, "give host:port, such as 127.0.0.1:7000"));
+            return Err(field("nodes", bad, "give host:port, such as 127.0.0.1:7400"));
         }
         let longest = doorbuster_protocol::limits::MAX_CLUSTER_NAME_BYTES;
         if self.cluster.is_empty() || self.cluster.len() > longest || !self.cluster.is_ascii() {
@@ -375,7 +375,7 @@ impl HttpConfig {
         within("http.body_timeout_ms", self.body_timeout_ms, 100, 600_000)?;
         within("http.max_body_bytes", self.max_body_bytes as u64, 1024, 1 << 20)?;
         within("http.max_head_bytes", self.max_head_bytes as u64, 1024, 1 << 16)?;
-        within("http.max_headers", self.max_headers as u64, 8, 256)
+        within("http.max_headers", self.max_headers as u64, 8, 96)
     }
 }
 
@@ -425,10 +425,14 @@ fn within(name: &'static str, value: u64, least: u64, most: u64) -> Result<(), C
     Err(field(name, &value.to_string(), &format!("give {least} to {most}")))
 }
 
-fn field(field: &'static str, value: &str, fix: &str) -> ConfigError {
+/// A [`ConfigError::Field`].
+pub(crate) fn field(field: &'static str, value: &str, fix: &str) -> ConfigError {
     ConfigError::Field { field, value: value.to_owned(), fix: fix.to_owned() }
 }
 
 fn is_host_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
+
+#[cfg(test)]
+mod tests;

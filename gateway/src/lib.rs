@@ -6,14 +6,37 @@
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+mod app;
+mod backend;
+mod body;
+mod clock;
 pub mod config;
+mod entropy;
+mod field;
+pub mod ids;
+mod layers;
+mod metrics;
+mod problem;
+mod routes;
+mod saga;
+mod server;
+mod timestamp;
 
+use app::App;
 pub use config::{ConfigError, GatewayConfig};
 
-/// Why a gateway did not start, or ended.
+/// How often histograms are folded.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     /// The configuration cannot be used.
@@ -30,10 +53,12 @@ pub enum GatewayError {
 }
 
 /// A gateway that serves until it is shut down.
+#[derive(Debug)]
 pub struct Gateway {
     /// Where it listens.
     pub address: SocketAddr,
     shutdown: CancellationToken,
+    main: JoinHandle<()>,
 }
 
 impl Gateway {
@@ -44,12 +69,30 @@ impl Gateway {
     /// error: requests get 503 `no_leader` until they can.
     pub async fn start(config: GatewayConfig) -> Result<Self, GatewayError> {
         config.validate()?;
-        let address = config.listen_address()?;
-        Ok(Self { address, shutdown: CancellationToken::new() })
+        let client = backend::client_config(&config)?;
+        let wanted = config.listen_address()?;
+        let app = Arc::new(App::new(config, None)?);
+        let failed = |error| GatewayError::Listen { address: wanted, error };
+        let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let shutdown = app.draining.clone();
+        let main = tokio::spawn(serve(app, listener, client));
+        tracing::info!(%address, "the gateway serves");
+        Ok(Self { address, shutdown, main })
     }
 
-    /// Stops accepting, lets what is under way end within `drain_ms`, and returns when all has ended.
-    pub async fn shutdown(self) {
+    /// Stops accepting, lets requests and payments in progress end within `drain_ms`, and returns when all has ended.
+    /// Dropping a gateway without this stops it accepting, and lets it drain in the background.
+    pub async fn shutdown(mut self) {
+        self.shutdown.cancel();
+        if let Err(error) = (&mut self.main).await {
+            tracing::error!(%error, "the gateway's main task failed");
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
         self.shutdown.cancel();
     }
 }
@@ -63,4 +106,28 @@ pub async fn run(config: GatewayConfig, shutdown: CancellationToken) -> Result<(
     shutdown.cancelled().await;
     gateway.shutdown().await;
     Ok(())
+}
+
+async fn serve(app: Arc<App>, listener: TcpListener, client: doorbuster_client::Config) {
+    let stop = app.draining.clone();
+    let drain = Duration::from_millis(app.config.drain_ms);
+    let background = TaskTracker::new();
+    let connecting = Arc::clone(&app);
+    let connect_stop = stop.clone();
+    background.spawn(async move { connecting.backend.connect(client, connect_stop).await });
+    background.spawn(upkeep(Arc::clone(&app), stop.clone()));
+    background.close();
+    server::serve(listener, Arc::clone(&app), stop, drain).await;
+    app.saga.shutdown(drain).await;
+    background.wait().await;
+    if let Some(client) = app.backend.get() {
+        client.clone().close().await;
+    }
+    tracing::info!("the gateway has stopped");
+}
+
+async fn upkeep(app: Arc<App>, stop: CancellationToken) {
+    while tokio::time::timeout(UPKEEP, stop.cancelled()).await.is_err() {
+        app.metrics.upkeep();
+    }
 }

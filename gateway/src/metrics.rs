@@ -1,0 +1,150 @@
+//! What the gateway counts, in Prometheus' text format. A gateway has a recorder of its own, not the process's, so several
+//! may live in one process. Handles are made once; counting is an atomic addition.
+
+use std::time::Duration;
+
+use ::metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::problem::kinds;
+use crate::routes::TABLE;
+use crate::saga::step::Outcome;
+
+/// Buckets of the latency histograms, in seconds.
+const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+const META: Metadata<'static> = Metadata::new("doorbuster_gateway", Level::INFO, None);
+
+/// The counters.
+pub struct Metrics {
+    handle: PrometheusHandle,
+    /// By route, in the table's order, then one for what has none; by hundreds of the status.
+    requests: Vec<[Counter; 4]>,
+    latency: Vec<Histogram>,
+    /// By problem, in the order of `kinds::ALL`.
+    problems: Vec<Counter>,
+    payments: [Counter; 5],
+    in_progress: Gauge,
+    connections: Gauge,
+}
+
+impl Metrics {
+    /// Everything at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let builder = PrometheusBuilder::new();
+        let builder = builder.set_buckets(&BUCKETS).unwrap_or_else(|_| PrometheusBuilder::new());
+        let recorder = builder.build_recorder();
+        let counter = |name, labels: &[(&'static str, String)]| recorder.register_counter(&key(name, labels), &META);
+        let names = TABLE.iter().map(|route| format!("{} {}", route.method, route.path)).chain(["none".to_owned()]);
+        let names: Vec<String> = names.collect();
+        let by_class = |route: &String| {
+            ["2xx", "3xx", "4xx", "5xx"].map(|class| {
+                counter("doorbuster_gateway_requests_total", &[("route", route.clone()), ("status", class.into())])
+            })
+        };
+        let latency = |route: &String| {
+            let key = key("doorbuster_gateway_request_seconds", &[("route", route.clone())]);
+            recorder.register_histogram(&key, &META)
+        };
+        let ended = |outcome: &str| counter("doorbuster_gateway_payments_total", &[("outcome", outcome.into())]);
+        Self {
+            handle: recorder.handle(),
+            requests: names.iter().map(by_class).collect(),
+            latency: names.iter().map(latency).collect(),
+            problems: kinds::ALL
+                .iter()
+                .map(|kind| counter("doorbuster_gateway_problems_total", &[("code", kind.code.into())]))
+                .collect(),
+            payments: ["confirmed", "declined", "refund_due", "unsettled", "unresolved"].map(ended),
+            in_progress: gauge(&recorder, "doorbuster_gateway_requests_in_progress"),
+            connections: gauge(&recorder, "doorbuster_gateway_connections"),
+        }
+    }
+
+    /// A request was answered. `route` is its index in the table, if it has one.
+    pub fn answered(&self, route: Option<usize>, status: u16, took: Duration) {
+        let route = route.unwrap_or(TABLE.len());
+        self.requests[route][usize::from(status / 100).clamp(2, 5) - 2].increment(1);
+        self.latency[route].record(took.as_secs_f64());
+    }
+
+    /// A request was answered with this problem.
+    pub fn problem(&self, kind: &'static kinds::Kind) {
+        if let Some(index) = kinds::ALL.iter().position(|known| std::ptr::eq(*known, kind)) {
+            self.problems[index].increment(1);
+        }
+    }
+
+    /// A payment ended.
+    pub fn payment_ended(&self, outcome: Outcome) {
+        let index = match outcome {
+            Outcome::Confirmed => 0,
+            Outcome::Declined(_) => 1,
+            Outcome::RefundDue => 2,
+            Outcome::Unsettled => 3,
+            Outcome::Unresolved => 4,
+        };
+        self.payments[index].increment(1);
+    }
+
+    /// So many connections are open.
+    pub fn connections(&self, open: usize) {
+        self.connections.set(to_f64(open));
+    }
+
+    /// Everything, as text.
+    #[must_use]
+    pub fn render(&self, in_progress: usize) -> String {
+        self.in_progress.set(to_f64(in_progress));
+        self.handle.render()
+    }
+
+    /// Folds what was recorded into the histograms; to be called every few seconds, so that what waits stays small.
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn key(name: &'static str, labels: &[(&'static str, String)]) -> Key {
+    let labels: Vec<Label> = labels.iter().map(|(name, value)| Label::new(*name, value.clone())).collect();
+    Key::from_parts(name, labels)
+}
+
+fn gauge(recorder: &PrometheusRecorder, name: &'static str) -> Gauge {
+    recorder.register_gauge(&key(name, &[]), &META)
+}
+
+fn to_f64(count: usize) -> f64 {
+    // Counts of connections and requests are far below 2^32.
+    u32::try_from(count).map_or(f64::INFINITY, f64::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_shown() {
+        let metrics = Metrics::new();
+        metrics.answered(Some(0), 200, Duration::from_millis(3));
+        metrics.answered(None, 404, Duration::from_micros(10));
+        metrics.problem(&kinds::SOLD_OUT);
+        metrics.payment_ended(Outcome::Declined("card_declined"));
+        let text = metrics.render(2);
+        for line in [
+            "doorbuster_gateway_requests_total{route=\"none\",status=\"4xx\"} 1",
+            "doorbuster_gateway_problems_total{code=\"sold_out\"} 1",
+            "doorbuster_gateway_payments_total{outcome=\"declined\"} 1",
+            "doorbuster_gateway_requests_in_progress 2",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+        assert!(text.contains("doorbuster_gateway_request_seconds_bucket"), "{text}");
+    }
+}

@@ -1,0 +1,186 @@
+//! `POST /v1/reservations/{id}/payment`: begins a payment, or joins the one in progress, and answers 202 with where to look;
+//! or, where the caller waits, how it ended.
+//!
+//! A body may name the `attempt` it means. Retrying such a request can never start a second charge: an attempt that has
+//! ended answers how. Without it, a request after a declined attempt begins the next.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use doorbuster_client::{Client, Error};
+use doorbuster_protocol::command::{Payment, Target};
+use doorbuster_protocol::failure::Refusal;
+use doorbuster_protocol::reply::{ReservationReply, ReservationState};
+use doorbuster_protocol::types::Money;
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::view::{Reservation, json, located, marked, path};
+use super::{Call, reservations, wait};
+use crate::app::App;
+use crate::field::Number;
+use crate::problem::{HttpResponse, Problem, cluster, kinds};
+use crate::saga::provider::Charge;
+use crate::saga::step::Outcome;
+use crate::saga::worker::{Begun, Watch};
+use crate::{body, ids, timestamp};
+
+/// Longest card token, in bytes.
+const MAX_TOKEN: usize = 255;
+/// Times to look again when another request changes the payment in between.
+const TRIES: usize = 4;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PayBody<'a> {
+    #[serde(borrow)]
+    card_token: Cow<'a, str>,
+    attempt: Option<Number>,
+}
+
+#[derive(Serialize)]
+struct Accepted {
+    #[serde(flatten)]
+    reservation: Reservation,
+    status_url: String,
+}
+
+/// How a request to pay began.
+enum Begin {
+    /// The reservation is pinned for this attempt.
+    Paying(ReservationReply),
+    /// There is nothing to begin: it is paid.
+    Paid(ReservationReply),
+    /// The attempt that the caller means has ended without a payment.
+    Failed(ReservationReply),
+}
+
+/// Runs the route.
+///
+/// # Errors
+/// What body or query lack, 402 for a decline that was waited for, 404, 409 for what cannot be paid, and the cluster's.
+pub async fn pay(app: &App, mut call: Call) -> Result<HttpResponse, Problem> {
+    let target = reservations::target(&call)?;
+    let most = Duration::from_millis(app.config.payment.max_wait_ms);
+    let patience = wait::read(&call.parts, most)?;
+    let bytes = call.read(app).await?;
+    let (card_token, attempt) = read(body::parse(&call.parts.headers, &bytes)?)?;
+    let place = app.saga.enter()?;
+    let client = app.backend.client()?;
+    let product = client.product(target.product).await.map_err(hide_product)?;
+    let reply = match begin(client, target, attempt).await? {
+        Begin::Paying(reply) => reply,
+        Begin::Paid(reply) => return Ok(marked(json(StatusCode::OK, &Reservation::now(&reply)), true)),
+        Begin::Failed(reply) => return Err(declined("ended", &reply)),
+    };
+    let charge = Charge {
+        product: target.product,
+        reservation: target.reservation,
+        attempt: reply.reservation.payment_attempts,
+        amount: amount(product.product.spec.price, &reply),
+        card_token,
+    };
+    let pinned = reply.reservation.expires_at.since(reply.time);
+    let begun = Begun { target, quantity: reply.reservation.quantity, charge, pinned };
+    let watch = app.saga.start(place, begun);
+    settle(client, target, reply, ended_within(watch, patience).await).await
+}
+
+fn read(body: PayBody<'_>) -> Result<(String, Option<u16>), Problem> {
+    let token = body.card_token.into_owned();
+    if token.is_empty() || token.len() > MAX_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let detail = format!("card_token must have 1 to {MAX_TOKEN} visible ASCII characters.");
+        return Err(Problem::new(&kinds::INVALID_FIELD, detail).with("field", "card_token").with("limit", MAX_TOKEN));
+    }
+    let Some(attempt) = body.attempt else { return Ok((token, None)) };
+    let attempt = attempt.within("attempt", 1, u16::MAX.into())?;
+    Ok((token, u16::try_from(attempt).ok()))
+}
+
+/// Who asks to pay for a reservation of no product has no such reservation.
+fn hide_product(error: Error) -> Problem {
+    match error {
+        Error::Refused(Refusal::UnknownProduct) => Refusal::UnknownReservation.into(),
+        error => error.into(),
+    }
+}
+
+async fn begin(client: &Client, target: Target, wanted: Option<u16>) -> Result<Begin, Problem> {
+    // Nearly every reservation is paid at the first attempt: try that before looking.
+    let mut attempt = wanted.unwrap_or(1);
+    for _ in 0..TRIES {
+        match client.begin_payment(Payment { target, attempt }).await {
+            Ok(reply) => return Ok(Begin::Paying(reply)),
+            Err(Error::Refused(Refusal::AlreadyConfirmed)) => {
+                return Ok(Begin::Paid(client.reservation(target).await?));
+            }
+            Err(Error::Refused(Refusal::PaymentNotInProgress { .. } | Refusal::PaymentInProgress)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let reply = client.reservation(target).await?;
+        let (attempts, paying) =
+            (reply.reservation.payment_attempts, reply.reservation.state == ReservationState::Paying);
+        match wanted {
+            Some(wanted) if wanted <= attempts && !(paying && wanted == attempts) => return Ok(Begin::Failed(reply)),
+            Some(wanted) if wanted > attempts.saturating_add(1) || paying => {
+                return Err(Refusal::PaymentNotInProgress { attempts }.into());
+            }
+            Some(_) => {}
+            None => attempt = if paying { attempts } else { attempts.saturating_add(1) },
+        }
+    }
+    Err(Refusal::PaymentInProgress.into())
+}
+
+/// The price of all units. Both factors are bounded by the protocol, their product far below 2^64.
+fn amount(price: Money, reply: &ReservationReply) -> Money {
+    Money { minor: price.minor.saturating_mul(reply.reservation.quantity.0.into()), ..price }
+}
+
+async fn ended_within(mut watch: Watch, patience: Duration) -> Option<Outcome> {
+    if patience.is_zero() {
+        return None;
+    }
+    let ended = async { watch.wait_for(Option::is_some).await.ok().and_then(|outcome| *outcome) };
+    tokio::time::timeout(patience, ended).await.ok().flatten()
+}
+
+async fn settle(
+    client: &Client,
+    target: Target,
+    begun: ReservationReply,
+    outcome: Option<Outcome>,
+) -> Result<HttpResponse, Problem> {
+    match outcome {
+        None | Some(Outcome::Unresolved) => Ok(accepted(&begun)),
+        Some(Outcome::Confirmed) => {
+            let reply = client.reservation(target).await?;
+            Ok(marked(json(StatusCode::OK, &Reservation::now(&reply)), begun.replayed))
+        }
+        Some(Outcome::Declined(reason)) => Err(declined(reason, &client.reservation(target).await?)),
+        Some(Outcome::RefundDue) => Err(Refusal::Refunding.into()),
+        Some(Outcome::Unsettled) => {
+            Err(cluster::internal("the payment could not be settled; it is being looked at", ""))
+        }
+    }
+}
+
+fn accepted(reply: &ReservationReply) -> HttpResponse {
+    let status_url = path(&reply.reservation);
+    let accepted = Accepted { reservation: Reservation::now(reply), status_url: status_url.clone() };
+    marked(located(json(StatusCode::ACCEPTED, &accepted), &status_url), reply.replayed)
+}
+
+fn declined(reason: &'static str, reply: &ReservationReply) -> Problem {
+    let view = &reply.reservation;
+    let detail = match view.state.is_live() {
+        true => "The payment was declined; the reservation is still held until expires_at. Try another card.",
+        false => "The payment was declined, and the reservation is no longer held.",
+    };
+    let problem = Problem::new(&kinds::PAYMENT_DECLINED, detail)
+        .with("reason", reason)
+        .with("reservation", ids::format(view.product, view.reservation))
+        .with("state", view.state.name())
+        .with("attempts", view.payment_attempts);
+    if view.state.is_live() { problem.with("expires_at", timestamp::format(view.expires_at)) } else { problem }
+}

@@ -1,0 +1,140 @@
+//! Reservations: make, show, release, extend. The id is derived from the user and the `Idempotency-Key`, so the cluster
+//! itself tells a retry from a new request; nothing is remembered here.
+
+use std::time::Duration;
+
+use doorbuster_client::Client;
+use doorbuster_protocol::command::{Extend, Reserve, Target};
+use doorbuster_protocol::limits::{MAX_RESERVATION_QUANTITY, MAX_TTL, MIN_TTL};
+use doorbuster_protocol::query::Query;
+use doorbuster_protocol::reply::Reply;
+use doorbuster_protocol::request::{Request, RequestBody};
+use doorbuster_protocol::types::{Millis, ProductId, Quantity, ShardId, shard_of};
+use futures_util::future::join_all;
+use hyper::StatusCode;
+use serde::Deserialize;
+
+use super::view::{Reservation, json, located, marked, path};
+use super::{Call, key};
+use crate::app::App;
+use crate::field::Number;
+use crate::layers::auth::Caller;
+use crate::problem::{HttpResponse, Problem, kinds};
+use crate::{body, ids};
+
+/// How long a new reservation waits for the other shards to say whether they know its key.
+const CONFLICT_CHECK: Millis = Millis(500);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReserveBody {
+    product: Number,
+    quantity: Number,
+    ttl_ms: Option<Number>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExtendBody {
+    by_ms: Number,
+}
+
+/// `POST /v1/reservations`.
+///
+/// # Errors
+/// What the body or key lacks, the sale's refusals, and the cluster's failures.
+pub async fn reserve(app: &App, mut call: Call) -> Result<HttpResponse, Problem> {
+    let caller = call.caller()?;
+    let bytes = call.read(app).await?;
+    let key = key::read(&call.parts.headers)?;
+    let reserve = read_reserve(body::parse(&call.parts.headers, &bytes)?, caller, key)?;
+    let client = app.backend.client()?;
+    let reply = client.reserve(reserve).await?;
+    if !reply.replayed {
+        refuse_second_product(client, reserve).await?;
+    }
+    let response = json(StatusCode::CREATED, &Reservation::made(&reply));
+    Ok(marked(located(response, &path(&reply.reservation)), reply.replayed))
+}
+
+fn read_reserve(body: ReserveBody, caller: Caller, key: &str) -> Result<Reserve, Problem> {
+    let ttl = body.ttl_ms.map_or(Ok(0), |ttl| ttl.within("ttl_ms", MIN_TTL.0, MAX_TTL.0))?;
+    Ok(Reserve {
+        product: ProductId(body.product.within("product", 1, u64::MAX)?),
+        reservation: ids::reservation(caller.user, key),
+        user: caller.user,
+        quantity: Quantity(body.quantity.within_u32("quantity", 1, MAX_RESERVATION_QUANTITY)?),
+        ttl: Millis(ttl),
+    })
+}
+
+/// A key that made a reservation of one product and comes back with another product reaches another shard, which cannot
+/// know. So the one that was just made is given back if the key lives on any other shard. A shard that does not answer
+/// in time is taken not to know the key: a buyer's honest reservation counts for more.
+async fn refuse_second_product(client: &Client, reserve: Reserve) -> Result<(), Problem> {
+    let own = shard_of(reserve.product, client.shards());
+    let others = (0..client.shards()).map(ShardId).filter(|shard| *shard != own);
+    let answers = join_all(others.map(|shard| is_known(client, shard, reserve))).await;
+    if !answers.contains(&true) {
+        return Ok(());
+    }
+    let target = Target { product: reserve.product, reservation: reserve.reservation, user: reserve.user };
+    if let Err(error) = client.release(target).await {
+        tracing::warn!(%error, product = %reserve.product, "a reservation under a used key was not released; it will expire");
+    }
+    let detail = "This key made a reservation of another product; use a new one for a new request.";
+    Err(Problem::new(&kinds::CONFLICTING_RETRY, detail))
+}
+
+async fn is_known(client: &Client, shard: ShardId, reserve: Reserve) -> bool {
+    let query = Query::FindReservation { shard, reservation: reserve.reservation };
+    let request = Request { body: RequestBody::Query(query), wait: CONFLICT_CHECK };
+    let deadline = Duration::from_millis(CONFLICT_CHECK.0);
+    matches!(client.execute(request, Some(deadline)).await, Ok(Reply::Reservation(_)))
+}
+
+/// `GET /v1/reservations/{id}`.
+///
+/// # Errors
+/// 404 for what is not the caller's, and the cluster's.
+pub async fn show(app: &App, call: &Call) -> Result<HttpResponse, Problem> {
+    let target = target(call)?;
+    let reply = app.backend.client()?.reservation(target).await?;
+    Ok(json(StatusCode::OK, &Reservation::now(&reply)))
+}
+
+/// `DELETE /v1/reservations/{id}`: gives the units back.
+///
+/// # Errors
+/// 404, 409 for what is over, paid or being paid, and the cluster's.
+pub async fn release(app: &App, call: &Call) -> Result<HttpResponse, Problem> {
+    let target = target(call)?;
+    let reply = app.backend.client()?.release(target).await?;
+    Ok(marked(json(StatusCode::OK, &Reservation::now(&reply)), reply.replayed))
+}
+
+/// `POST /v1/reservations/{id}/extend`.
+///
+/// # Errors
+/// What the body or key lacks, 404, 409 for what is no longer held or would be held too long, and the cluster's.
+pub async fn extend(app: &App, mut call: Call) -> Result<HttpResponse, Problem> {
+    let target = target(&call)?;
+    let bytes = call.read(app).await?;
+    let key = key::read(&call.parts.headers)?;
+    let body: ExtendBody = body::parse(&call.parts.headers, &bytes)?;
+    let by = Millis(body.by_ms.within("by_ms", 1, MAX_TTL.0)?);
+    let operation = ids::operation(target.user, &format!("extend/{}", call.parameter()), key);
+    let reply = app.backend.client()?.extend(Extend { target, operation, by }).await?;
+    Ok(marked(json(StatusCode::OK, &Reservation::now(&reply)), reply.replayed))
+}
+
+/// The reservation that the path names, for its caller alone.
+///
+/// # Errors
+/// 404 for what is no reservation id.
+pub fn target(call: &Call) -> Result<Target, Problem> {
+    let caller = call.caller()?;
+    let unknown = || Problem::new(&kinds::UNKNOWN_RESERVATION, "You have no reservation with this id.");
+    let (product, reservation) = ids::parse(call.parameter()).ok_or_else(unknown)?;
+    Ok(Target { product, reservation, user: caller.user })
+}
