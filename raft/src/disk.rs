@@ -80,3 +80,12 @@ pub(crate) fn write_whole(file: &dyn DiskFile, offset: u64, data: &[u8]) -> io::
         format!("short write: {taken} of {} bytes were taken, the disk is probably full", data.len()),
     ))
 }
+
+/// Creates a directory and makes its name durable, and those of its parents that had to be created with it.
+pub(crate) fn create_durable_dir(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
+    let is_missing = |path: &&Path| disk.list(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+    let missing = directory.ancestors().skip(1).take_while(is_missing).count();
+    disk.create_dir_all(directory)?;
+    let holders = directory.ancestors().skip(1).take(missing + 1).filter(|path| !path.as_os_str().is_empty());
+    holders.into_iter().try_for_each(|path| disk.sync_dir(path))
+}

@@ -4,16 +4,29 @@
 //! all. Every block of it is checksummed; damage is an error that names file and offset, and never falls back to an older
 //! state behind the log's back.
 
+mod format;
+mod reader;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use bytes::Bytes;
+use parking_lot::Mutex;
+
+pub use reader::SnapshotReader;
+pub use writer::SnapshotWriter;
 
 use crate::{
-    disk::Disk,
+    disk::{Disk, create_durable_dir},
     types::{ShardId, SnapshotMark},
 };
 
@@ -75,21 +88,38 @@ pub struct SnapshotFile {
 
 /// The snapshots of one shard. Cheap to clone; all clones are one store.
 #[derive(Clone)]
-pub struct SnapshotStore;
+pub struct SnapshotStore {
+    inner: Arc<Inner>,
+}
 
-/// A snapshot on its way to disk, in pieces of any size. Dropped without `finish`, it never was.
-pub struct SnapshotWriter;
-
-/// Reads a snapshot piece by piece, each checked before it is handed out.
-pub struct SnapshotReader;
+struct Inner {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    shard: ShardId,
+    /// Makes temporary names unique: one snapshot may be taken here while another is received.
+    attempts: AtomicU64,
+    /// Held while names change.
+    names: Mutex<()>,
+}
 
 impl SnapshotStore {
     /// Opens (or creates) `directory` for one shard's snapshots and removes what an interrupted write left behind.
     ///
     /// # Errors
     /// [`SnapshotError::Io`].
-    pub fn open(_disk: Arc<dyn Disk>, _directory: &Path, _shard: ShardId) -> Result<Self, SnapshotError> {
-        todo!()
+    pub fn open(disk: Arc<dyn Disk>, directory: &Path, shard: ShardId) -> Result<Self, SnapshotError> {
+        let directory = directory.to_owned();
+        create_durable_dir(&*disk, &directory).map_err(|e| failed("create directory", &directory, e))?;
+        // A snapshot that was renamed just before the end must not vanish after it has been seen.
+        disk.sync_dir(&directory).map_err(|e| failed("sync directory", &directory, e))?;
+        for name in disk.list(&directory).map_err(|e| failed("list", &directory, e))? {
+            if format::is_temporary(&name) {
+                let path = directory.join(name);
+                disk.remove(&path).map_err(|e| failed("remove leftover", &path, e))?;
+            }
+        }
+        let inner = Inner { disk, directory, shard, attempts: AtomicU64::new(0), names: Mutex::new(()) };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// What the newest stored snapshot covers.
@@ -97,7 +127,7 @@ impl SnapshotStore {
     /// # Errors
     /// [`SnapshotError::Damaged`] if its header cannot be trusted.
     pub fn newest(&self) -> Result<Option<SnapshotFile>, SnapshotError> {
-        todo!()
+        Ok(self.read()?.map(|reader| reader.file().clone()))
     }
 
     /// The newest snapshot in whole, verified; `None` if there is none.
@@ -105,15 +135,22 @@ impl SnapshotStore {
     /// # Errors
     /// [`SnapshotError::Damaged`]: the node must not serve, because the log before this snapshot is gone.
     pub fn load(&self) -> Result<Option<(SnapshotFile, Vec<u8>)>, SnapshotError> {
-        todo!()
+        let Some(mut reader) = self.read()? else { return Ok(None) };
+        // The length has been checked against that of the file.
+        let mut contents = Vec::with_capacity(usize::try_from(reader.file().length).unwrap_or(0));
+        while let Some(chunk) = reader.next_chunk()? {
+            contents.extend_from_slice(&chunk);
+        }
+        Ok(Some((reader.file().clone(), contents)))
     }
 
     /// Starts a snapshot, taken here or received in chunks.
     ///
     /// # Errors
     /// [`SnapshotError::Superseded`] if it covers less than the stored one; [`SnapshotError::Io`].
-    pub fn begin(&self, _mark: SnapshotMark) -> Result<SnapshotWriter, SnapshotError> {
-        todo!()
+    pub fn begin(&self, mark: SnapshotMark) -> Result<SnapshotWriter, SnapshotError> {
+        self.inner.refuse_older(mark)?;
+        SnapshotWriter::new(Arc::clone(&self.inner), mark)
     }
 
     /// Writes a snapshot with `fill`, makes it durable and deletes older ones.
@@ -122,10 +159,12 @@ impl SnapshotStore {
     /// As [`begin`](Self::begin) and [`SnapshotWriter::finish`]; an error of `fill` is passed on as [`SnapshotError::Io`].
     pub fn write_with(
         &self,
-        _mark: SnapshotMark,
-        _fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        mark: SnapshotMark,
+        fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<SnapshotFile, SnapshotError> {
-        todo!()
+        let mut writer = self.begin(mark)?;
+        fill(&mut writer).map_err(|e| failed("write", &format::path(&self.inner.directory, mark), e))?;
+        writer.finish(None)
     }
 
     /// Opens the newest snapshot for streaming; `None` if there is none.
@@ -133,49 +172,51 @@ impl SnapshotStore {
     /// # Errors
     /// As [`newest`](Self::newest).
     pub fn read(&self) -> Result<Option<SnapshotReader>, SnapshotError> {
-        todo!()
+        // Held, so that the newest is not replaced between its name and its file.
+        let _names = self.inner.names.lock();
+        let newest = self.inner.stored()?.into_iter().max();
+        newest.map(|mark| SnapshotReader::open(&self.inner, mark)).transpose()
     }
 }
 
-impl SnapshotWriter {
-    /// Bytes taken so far.
-    #[must_use]
-    pub fn written(&self) -> u64 {
-        todo!()
+impl Inner {
+    fn stored(&self) -> Result<Vec<SnapshotMark>, SnapshotError> {
+        let names = self.disk.list(&self.directory).map_err(|e| failed("list", &self.directory, e))?;
+        Ok(names.iter().filter_map(|name| format::parse_name(name)).collect())
     }
 
-    /// Makes the snapshot durable under its name and deletes older ones. `expected` is what the sender says of it: its
-    /// length and checksum.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Transfer`] if it differs from `expected`; [`SnapshotError::Superseded`]; [`SnapshotError::Io`].
-    pub fn finish(self, _expected: Option<(u64, u32)>) -> Result<SnapshotFile, SnapshotError> {
-        todo!()
+    fn refuse_older(&self, mark: SnapshotMark) -> Result<(), SnapshotError> {
+        match self.stored()?.into_iter().max() {
+            Some(newest) if newest.index > mark.index => {
+                Err(SnapshotError::Superseded { shard: self.shard, newest: newest.index })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn temporary(&self, mark: SnapshotMark) -> PathBuf {
+        let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
+        self.directory.join(format::temporary_name(mark, attempt))
+    }
+
+    /// Gives a synced temporary file its name, and deletes what it replaces.
+    fn publish(&self, temporary: &Path, mark: SnapshotMark) -> Result<PathBuf, SnapshotError> {
+        let _names = self.names.lock();
+        self.refuse_older(mark)?;
+        let path = format::path(&self.directory, mark);
+        self.disk.rename(temporary, &path).map_err(|e| failed("rename", temporary, e))?;
+        self.disk.sync_dir(&self.directory).map_err(|e| failed("sync directory", &self.directory, e))?;
+        for older in self.stored()?.into_iter().filter(|stored| *stored != mark) {
+            let older = format::path(&self.directory, older);
+            // The new one is durable; the next snapshot tries again.
+            if let Err(error) = self.disk.remove(&older) {
+                tracing::warn!(file = %older.display(), %error, "cannot delete an older snapshot");
+            }
+        }
+        Ok(path)
     }
 }
 
-impl Write for SnapshotWriter {
-    fn write(&mut self, _data: &[u8]) -> io::Result<usize> {
-        todo!()
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        todo!()
-    }
-}
-
-impl SnapshotReader {
-    /// What is being read.
-    #[must_use]
-    pub fn file(&self) -> &SnapshotFile {
-        todo!()
-    }
-
-    /// The next verified piece, at most 64 KiB; `None` at the end.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Damaged`], [`SnapshotError::Io`].
-    pub fn next_chunk(&mut self) -> Result<Option<Bytes>, SnapshotError> {
-        todo!()
-    }
+fn failed(action: &'static str, file: &Path, source: io::Error) -> SnapshotError {
+    SnapshotError::Io { action, file: file.to_owned(), source }
 }

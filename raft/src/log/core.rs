@@ -17,7 +17,7 @@ use super::{
     segment::{self, DATA_START, Segment},
 };
 use crate::{
-    disk::{Disk, write_whole},
+    disk::{Disk, create_durable_dir, write_whole},
     types::{Append, HardState, Recovered, ShardId, SnapshotMark},
 };
 
@@ -59,13 +59,12 @@ struct Waiting {
 pub fn format(disk: &dyn Disk, config: &LogConfig) -> Result<(), LogError> {
     let directory = &config.directory;
     check(config)?;
-    disk.create_dir_all(directory).map_err(|e| LogError::io("create directory", directory, e, disk))?;
+    create_durable_dir(disk, directory).map_err(|e| LogError::io("create directory", directory, e, disk))?;
     if !segment::list(disk, config)?.is_empty() {
         return Err(LogError::Exists { directory: directory.clone() });
     }
     segment::prepare(disk, config, 1)?;
-    let Some(parent) = directory.parent() else { return Ok(()) };
-    disk.sync_dir(parent).map_err(|e| LogError::io("sync directory", parent, e, disk))
+    Ok(())
 }
 
 impl LogCore {
