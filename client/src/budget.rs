@@ -80,7 +80,7 @@ mod tests {
         let budget = Budget::new(&RetryBudget { burst: 10, per_success: 0.5, per_second: 2 }, now);
         assert_eq!(spent(&budget, now), 10);
         assert_eq!(spent(&budget, now + Duration::from_millis(499)), 0);
-        assert_eq!(spent(&budget, now + Duration::from_secs(3)), 5);
+        assert_eq!(spent(&budget, now + Duration::from_secs(3)), 6);
         assert_eq!(spent(&budget, now + Duration::from_secs(60)), 10, "never more than the burst");
     }
 

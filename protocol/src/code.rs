@@ -30,6 +30,7 @@ const fn row(code: Code, name: &'static str, advice: Advice) -> Row {
 }
 
 /// What a caller may do.
+#[derive(Clone, Copy)]
 enum Advice {
     /// The same request will not succeed, unless somebody changes something.
     Final,

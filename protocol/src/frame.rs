@@ -169,6 +169,9 @@ pub fn frame_length(input: &[u8]) -> Option<usize> {
     Cursor::new(input).u32("length").ok().and_then(|length| usize::try_from(length).ok())
 }
 
+/// Takes the content of one request or answer.
+type ItemSink<'a> = &'a mut dyn FnMut(RequestId, &[u8]) -> Result<(), FrameError>;
+
 /// One direction of the stream.
 struct Direction {
     single: Kind,
@@ -222,11 +225,7 @@ pub(crate) fn put_frame(kind: Kind, version: u8, id: RequestId, out: &mut Vec<u8
     set_length(out, start, start);
 }
 
-fn decode_frames(
-    input: &[u8],
-    direction: &Direction,
-    item: &mut dyn FnMut(RequestId, &[u8]) -> Result<(), FrameError>,
-) -> Result<usize, FrameError> {
+fn decode_frames(input: &[u8], direction: &Direction, item: ItemSink<'_>) -> Result<usize, FrameError> {
     let mut taken = 0;
     while let Some(header) = get_header(&input[taken..], VERSION, direction.limit)? {
         let is_batch = header.kind == direction.batch as u8;
@@ -235,19 +234,16 @@ fn decode_frames(
         }
         let Some(content) = input.get(taken + HEADER_BYTES..taken + header.length) else { break };
         if is_batch {
-            decode_batch(content, item)?
+            decode_batch(content, item)?;
         } else {
-            item(header.id, content)?
+            item(header.id, content)?;
         }
         taken += header.length;
     }
     Ok(taken)
 }
 
-fn decode_batch(
-    content: &[u8],
-    item: &mut dyn FnMut(RequestId, &[u8]) -> Result<(), FrameError>,
-) -> Result<(), FrameError> {
+fn decode_batch(content: &[u8], item: ItemSink<'_>) -> Result<(), FrameError> {
     let mut cursor = Cursor::new(content);
     let mut items = 0;
     while !cursor.is_empty() {

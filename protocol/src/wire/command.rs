@@ -29,7 +29,7 @@ impl Command {
             }
             Self::SetStock(set) => put_control(opcode::SET_STOCK, &control::SetStockMessage::from(set), out),
             Self::ChangeSale(change) => {
-                put_control(opcode::CHANGE_SALE, &control::ChangeSaleMessage::from(change), out)
+                put_control(opcode::CHANGE_SALE, &control::ChangeSaleMessage::from(change), out);
             }
             Self::AcknowledgeFeed { shard, through } => {
                 let message =
