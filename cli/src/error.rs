@@ -91,7 +91,7 @@ impl From<ClientError> for CliError {
                 "the outcome is unknown: it may or may not have happened; run the same command again with the same id",
                 true,
             ),
-            ClientError::Unavailable { detail } => Self::unavailable(format!(
+            ClientError::Unavailable { detail, .. } => Self::unavailable(format!(
                 "no server could do it, nothing changed: {detail}; `doorbuster status` shows who is up"
             )),
             ClientError::Rejected(failure) => {

@@ -230,7 +230,7 @@ async fn first_contact(config: &Config, hello: &Hello) -> Result<(Arc<Connection
         }
         let pause = jittered(FIRST_CONTACT_PAUSE);
         if now() + pause >= until {
-            return Err(Error::Unavailable { detail });
+            return Err(Error::Unavailable { detail, overloaded: false });
         }
         tokio::time::sleep(pause).await;
     }

@@ -18,6 +18,8 @@ pub enum Error {
     Unavailable {
         /// What was in the way.
         detail: String,
+        /// Whether it was load: the last node asked was busy.
+        overloaded: bool,
     },
     /// The server does not accept the request or the client; repeating it does not help.
     #[error("rejected: {0}")]

@@ -245,6 +245,7 @@ impl<'a> Attempts<'a> {
             Detail::ConnectionLost(node) => format!("the connection to node {node} was lost"),
             Detail::NoAnswer(node) => format!("node {node} did not answer in time"),
         };
-        Error::Unavailable { detail }
+        let overloaded = matches!(self.detail, Detail::Failure(Failure::Busy { .. } | Failure::WaitedTooLong));
+        Error::Unavailable { detail, overloaded }
     }
 }

@@ -16,7 +16,10 @@ impl From<Error> for Problem {
         match error {
             Error::Refused(refusal) => refusal.into(),
             Error::OutcomeUnknown => outcome_unknown(),
-            Error::Unavailable { detail } => no_leader(&detail),
+            Error::Unavailable { overloaded: true, .. } => {
+                overloaded("The servers' queues are full; nothing was done.")
+            }
+            Error::Unavailable { detail, .. } => no_leader(&detail),
             Error::Rejected(failure) => failure.into(),
             Error::Config(detail) => internal("the gateway's client is misconfigured", &detail),
         }
@@ -31,11 +34,10 @@ impl From<Failure> for Problem {
                 no_leader("the node asked does not lead")
             }
             Failure::Busy { retry_after } => {
-                Self::new(&kinds::OVERLOADED, "The servers' queues are full; nothing was done.")
-                    .retry_after(retry_after)
+                overloaded("The servers' queues are full; nothing was done.").retry_after(retry_after)
             }
             Failure::WaitedTooLong => {
-                Self::new(&kinds::OVERLOADED, "The request waited too long in the servers' queues; nothing was done.")
+                overloaded("The request waited too long in the servers' queues; nothing was done.")
             }
             Failure::OutcomeUnknown => outcome_unknown(),
             Failure::Malformed(detail) => internal("a server could not read the gateway's request", &detail),
@@ -89,6 +91,10 @@ pub fn no_leader(detail: &str) -> Problem {
         "No server could take the request; nothing was done. Retry with the same Idempotency-Key.",
     )
     .retry_after(ELECTION)
+}
+
+fn overloaded(detail: &'static str) -> Problem {
+    Problem::new(&kinds::OVERLOADED, detail)
 }
 
 /// Something is wrong that the caller can do nothing about. The log has what; the caller is spared it.
@@ -232,7 +238,8 @@ mod tests {
     fn failures_of_the_cluster_tell_whether_something_was_done() {
         let table = [
             (Error::OutcomeUnknown, 504, "outcome_unknown"),
-            (Error::Unavailable { detail: "no leader".into() }, 503, "no_leader"),
+            (Error::Unavailable { detail: "no leader".into(), overloaded: false }, 503, "no_leader"),
+            (Error::Unavailable { detail: "busy".into(), overloaded: true }, 503, "overloaded"),
             (Error::Rejected(Failure::NotLeader { leader: None }), 503, "no_leader"),
             (Error::Rejected(Failure::ShuttingDown), 503, "no_leader"),
             (Error::Rejected(Failure::Busy { retry_after: Millis(9) }), 503, "overloaded"),
