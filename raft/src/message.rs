@@ -150,37 +150,33 @@ impl PeerMessage {
     }
 }
 
-/// Splits an append with more than `limit` bytes of entries into several: raft adds to an append that is waiting to be
-/// sent without looking at its size.
-pub(crate) fn split(message: Message, limit: u64) -> Vec<Message> {
-    if message.msg_type != MessageType::MsgAppend || message.entries.iter().map(weight).sum::<u64>() <= limit {
-        return vec![message];
+/// Adds `next` to `message` if both are appends that continue each other, of at most `limit` bytes of entries together.
+/// Gives it back if not.
+///
+/// Raft's own `batch_append` is off: it adds without a limit, and to an empty append whatever comes next for the same
+/// follower, also entries from further back; the follower would file them under other indexes.
+pub(crate) fn merge(message: &mut Message, next: Message, limit: u64) -> Option<Message> {
+    let appends = message.msg_type == MessageType::MsgAppend && next.msg_type == MessageType::MsgAppend;
+    if !appends || (message.to, message.term) != (next.to, next.term) {
+        return Some(next);
     }
-    let mut parts: Vec<Message> = Vec::new();
-    let mut head = message;
-    let entries: Vec<RaftEntry> = head.take_entries().into();
-    let (mut size, mut part) = (0, Vec::new());
-    for entry in entries {
-        if size + weight(&entry) > limit && !part.is_empty() {
-            parts.push(cut(&mut head, std::mem::take(&mut part)));
-            size = 0;
-        }
-        size += weight(&entry);
-        part.push(entry);
+    let (last, last_term) = match message.entries.last() {
+        Some(last) => (last.index, last.term),
+        None => (message.index, message.log_term),
+    };
+    let together = message.entries.iter().chain(&next.entries).map(weight).sum::<u64>();
+    if (next.index, next.log_term) != (last, last_term) || together > limit {
+        return Some(next);
     }
-    parts.push(cut(&mut head, part));
-    parts
+    message.commit = message.commit.max(next.commit);
+    let mut next = next;
+    message.entries.extend(next.take_entries());
+    None
 }
 
-/// An append of `entries` in the place of `head`, which moves on behind them.
-fn cut(head: &mut Message, entries: Vec<RaftEntry>) -> Message {
-    let mut part = head.clone();
-    if let Some(last) = entries.last() {
-        head.index = last.index;
-        head.log_term = last.term;
-    }
-    part.set_entries(entries.into());
-    part
+/// An append's entries are numbered from its index on: what the codec relies on.
+pub(crate) fn is_contiguous(message: &Message) -> bool {
+    (message.index + 1..).zip(&message.entries).all(|(index, entry)| entry.index == index)
 }
 
 fn decode_snapshot(bytes: &mut &[u8], raft: &mut Message) -> Result<(), MessageError> {

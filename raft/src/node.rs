@@ -49,6 +49,8 @@ pub struct Node<S: StateMachine> {
     role: RoleChange,
     /// The last entry that was applied; entries without data included.
     applied: SnapshotMark,
+    /// The log was told the mark that this process started with.
+    mark_noted: bool,
     /// A received snapshot that waits for the next poll.
     install: Option<(PeerMessage, Vec<u8>)>,
     /// A durable snapshot from a peer that raft had no use for; ours as soon as we have applied as much.
@@ -87,6 +89,7 @@ impl<S: StateMachine> Node<S> {
             now: Monotonic(0),
             role,
             applied,
+            mark_noted: applied.index == 0,
             install: None,
             stored: None,
             withheld: Vec::new(),
@@ -213,6 +216,11 @@ impl<S: StateMachine> Node<S> {
     pub fn poll(&mut self, now: Monotonic) -> Effects<S::Outcome> {
         self.observe(now);
         let mut effects = Effects::default();
+        effects.persist = self.note_recovered_mark();
+        if effects.persist.is_some() {
+            effects.more = true;
+            return effects;
+        }
         self.release(&mut effects);
         self.ask_reads();
         if self.raw.has_ready() {
@@ -241,10 +249,7 @@ impl<S: StateMachine> Node<S> {
         if mark.index > self.raw.store().mark().index {
             self.raw.mut_store().compact(mark);
         }
-        let store = self.raw.store();
-        let (hard_state, mark) = (store.hard_state(), store.mark());
-        let ticket = self.pipeline.next_ticket();
-        Append { shard: self.config.shard, ticket, entries: Vec::new(), hard_state: Some(hard_state), mark: Some(mark) }
+        self.mark_append()
     }
 
     /// How the transfer of [`Effects::send_snapshot`] ended. A follower whose transfer failed gets no other for one
@@ -447,7 +452,8 @@ fn raft_config(config: &NodeConfig, applied: u64) -> raft::Config {
         // Lease reads are ours (`lease`): raft's look at no clock.
         read_only_option: raft::ReadOnlyOption::Safe,
         skip_bcast_commit: false,
-        batch_append: true,
+        // Files entries under wrong indexes and knows no limit; see `message::merge`.
+        batch_append: false,
         max_uncommitted_size: config.max_uncommitted_bytes,
         max_committed_size_per_ready: config.max_apply_bytes,
         ..raft::Config::default()

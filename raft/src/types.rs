@@ -85,7 +85,8 @@ pub struct Append {
     /// Replaces the hard state, if there is one.
     pub hard_state: Option<HardState>,
     /// A snapshot up to here is durable: entries at or before it are obsolete. If the log does not hold this very entry
-    /// (index and term), all of the log is obsolete.
+    /// (index and term), all of the log is obsolete. A mark at or before one that the log has noted changes nothing. Never
+    /// comes together with entries.
     pub mark: Option<SnapshotMark>,
 }
 

@@ -100,19 +100,39 @@ proptest! {
     }
 
     #[test]
-    fn the_parts_of_an_append_are_the_append(message in any_append(), limit in 0u64..300) {
-        let parts = split(message.clone(), limit);
-        let (mut index, mut log_term) = (message.index, message.log_term);
-        for part in &parts {
-            prop_assert_eq!((part.index, part.log_term, part.commit), (index, log_term, message.commit));
-            prop_assert!(part.entries.len() <= 1 || part.entries.iter().map(weight).sum::<u64>() <= limit);
-            if let Some(last) = part.entries.last() {
-                (index, log_term) = (last.index, last.term);
-            }
+    fn appends_that_continue_each_other_become_one(message in any_append(), at in any::<prop::sample::Index>()) {
+        let at = at.index(message.entries.len() + 1);
+        let (mut first, mut second) = (message.clone(), message.clone());
+        first.set_entries(message.entries.to_vec()[..at].to_vec().into());
+        second.set_entries(message.entries.to_vec()[at..].to_vec().into());
+        if let Some(last) = first.entries.last() {
+            (second.index, second.log_term) = (last.index, last.term);
         }
-        let joined: Vec<_> = parts.iter().flat_map(|part| part.entries.iter().cloned()).collect();
-        prop_assert_eq!(joined, message.entries.to_vec());
+        second.commit = 77;
+        let mut merged = first.clone();
+        prop_assert_eq!(merge(&mut merged, second.clone(), u64::MAX), None);
+        prop_assert_eq!(&merged.entries, &message.entries);
+        prop_assert_eq!((merged.index, merged.commit), (message.index, 77));
+        prop_assert!(is_contiguous(&merged));
+        prop_assume!(!second.entries.is_empty());
+        let mut full = first.clone();
+        prop_assert_eq!(merge(&mut full, second.clone(), 64), Some(second.clone()));
+        prop_assert_eq!(&full, &first);
     }
+}
+
+/// What raft's own batching does: after an empty append for index 151, entries from 136 on.
+#[test]
+fn an_append_from_further_back_stays_its_own() {
+    let mut empty = append(150, vec![]);
+    empty.log_term = 2;
+    let mut back = append(135, vec![(2, vec![1]), (2, vec![2])]);
+    back.log_term = 2;
+    assert_eq!(merge(&mut empty, back.clone(), u64::MAX), Some(back.clone()));
+    back.to = 3;
+    back.index = 150;
+    assert_eq!(merge(&mut empty, back.clone(), u64::MAX), Some(back.clone()), "for another follower");
+    assert!(!is_contiguous(&back) && is_contiguous(&empty));
 }
 
 #[test]

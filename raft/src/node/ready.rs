@@ -16,7 +16,7 @@ use raft::{Ready, StateRole};
 use super::Node;
 use crate::effects::{Applied, Effects, RoleChange, SnapshotSend};
 use crate::machine::StateMachine;
-use crate::message::{PeerMessage, split};
+use crate::message::{PeerMessage, is_contiguous, merge};
 use crate::storage::from_raft;
 use crate::types::{Append, HardState, SnapshotMark};
 
@@ -189,8 +189,8 @@ impl<S: StateMachine> Node<S> {
 
     /// Stamps messages and sorts out snapshots.
     fn send(&mut self, messages: Vec<Message>, effects: &mut Effects<S::Outcome>) {
-        let limit = self.config.max_message_bytes.max(self.config.max_entry_bytes as u64);
-        for message in messages.into_iter().flat_map(|message| split(message, limit)) {
+        for message in merged(messages, self.config.max_message_bytes) {
+            assert!(is_contiguous(&message), "shard {}: entries out of place: {message:?}", self.config.shard);
             let to = message.to;
             let message = self.stamped(message);
             match message.snapshot_mark() {
@@ -238,6 +238,20 @@ impl<S: StateMachine> Node<S> {
         self.applied = mark;
     }
 
+    /// A process may have ended after a snapshot was durable and before the log noted its mark: the log hears it first.
+    pub(super) fn note_recovered_mark(&mut self) -> Option<Append> {
+        let noted = std::mem::replace(&mut self.mark_noted, true);
+        (!noted).then(|| self.mark_append())
+    }
+
+    /// Tells the log the newest mark.
+    pub(super) fn mark_append(&mut self) -> Append {
+        let store = self.raw.store();
+        let (hard_state, mark) = (store.hard_state(), store.mark());
+        let ticket = self.pipeline.next_ticket();
+        Append { shard: self.config.shard, ticket, entries: Vec::new(), hard_state: Some(hard_state), mark: Some(mark) }
+    }
+
     /// A peer's snapshot has replaced our own on disk although raft had no use for it. Once we have applied as much, it is
     /// as good as our own: the log can be cut there, and followers can get it.
     pub(super) fn adopt_stored(&mut self, effects: &mut Effects<S::Outcome>) {
@@ -250,4 +264,18 @@ impl<S: StateMachine> Node<S> {
             effects.persist = Some(self.snapshot_written(mark));
         }
     }
+}
+
+/// Appends for the same follower that continue each other, in one. Nothing else changes places.
+fn merged(messages: Vec<Message>, limit: u64) -> Vec<Message> {
+    let mut merged: Vec<Message> = Vec::with_capacity(messages.len());
+    for message in messages {
+        let before = merged.iter_mut().rev().find(|before| before.to == message.to);
+        let left = match before {
+            Some(before) => merge(before, message, limit),
+            None => Some(message),
+        };
+        merged.extend(left);
+    }
+    merged
 }
