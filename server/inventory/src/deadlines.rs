@@ -2,6 +2,7 @@
 //! has any: a stampede's deadlines stand close together.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use doorbuster_protocol::types::Timestamp;
 
@@ -19,10 +20,12 @@ impl Deadlines {
     }
 
     pub(crate) fn remove(&mut self, deadline: Timestamp) {
-        let count = self.0.get_mut(&deadline).expect("a live reservation's deadline is listed");
-        *count -= 1;
-        if *count == 0 {
-            self.0.remove(&deadline);
+        let Entry::Occupied(mut count) = self.0.entry(deadline) else {
+            panic!("no live reservation has the deadline {deadline}");
+        };
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
         }
     }
 }

@@ -34,7 +34,8 @@ impl Digest {
     }
 
     pub(crate) const fn wide(self, value: u128) -> Self {
-        self.word((value & u64::MAX as u128) as u64).word((value >> 64) as u64)
+        let (low, high) = halves(value);
+        self.word(low).word(high)
     }
 
     pub(crate) fn bytes(self, bytes: &[u8]) -> Self {
@@ -57,9 +58,13 @@ pub(crate) const fn key(id: u128) -> u64 {
 
 /// Both halves of the product, so that every bit of the input reaches every bit of the result.
 const fn folded(word: u64) -> u64 {
-    let product = word as u128 * MULTIPLIER as u128;
-    let (low, high) = ((product & u64::MAX as u128) as u64, (product >> 64) as u64);
+    let (low, high) = halves(word as u128 * MULTIPLIER as u128);
     (low ^ high).rotate_left(23) ^ word
+}
+
+#[allow(clippy::cast_possible_truncation)] // both halves are taken
+const fn halves(wide: u128) -> (u64, u64) {
+    (wide as u64, (wide >> 64) as u64)
 }
 
 #[cfg(test)]

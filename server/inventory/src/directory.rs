@@ -103,7 +103,8 @@ impl<E: Hashed> Directory<E> {
         }
         let leaf = Arc::make_mut(&mut self.leaves[number]);
         let upper = leaf.split();
-        let added = u32::try_from(self.leaves.len()).expect("there are at most 2^MAX_BITS leaves");
+        #[allow(clippy::cast_possible_truncation)] // there are at most 2^MAX_BITS leaves
+        let added = self.leaves.len() as u32;
         self.leaves.push(Arc::new(upper));
         let shared = 1_usize << (self.bits - bits);
         let start = self.place_of(hash) & !(shared - 1);

@@ -81,7 +81,7 @@ impl Operations {
     /// Remembers an operation that is not known.
     pub(crate) fn remember(&mut self, operation: Operation) {
         let hash = (indexed_hash(operation.id) >> 32) as u32;
-        let position = (self.done.next() & u64::from(u32::MAX)) as u32;
+        let position = low_half(self.done.next());
         self.index.insert(Indexed { hash, position });
         self.digest = self.digest.wrapping_add(operation.digest());
         self.done.push(operation);
@@ -98,7 +98,7 @@ impl Operations {
             if self.next_forgotten(retention).is_none_or(|end| end > now) {
                 return;
             }
-            let position = (self.done.first() & u64::from(u32::MAX)) as u32;
+            let position = low_half(self.done.first());
             if let Some(operation) = self.done.pop() {
                 self.digest = self.digest.wrapping_sub(operation.digest());
                 let removed = self.index.remove(indexed_hash(operation.id), |entry| entry.position == position);
@@ -109,11 +109,17 @@ impl Operations {
 
     fn at(&self, entry: &Indexed) -> Option<&Operation> {
         let first = self.done.first();
-        let offset = entry.position.wrapping_sub((first & u64::from(u32::MAX)) as u32);
+        let offset = entry.position.wrapping_sub(low_half(first));
         self.done.get(first + u64::from(offset))
     }
 }
 
 fn indexed_hash(id: OperationId) -> u64 {
     key(id.get()) >> 32 << 32
+}
+
+/// Enough of a position to tell it from the others in memory, of which there are fewer than 2^32.
+#[allow(clippy::cast_possible_truncation)]
+fn low_half(position: u64) -> u32 {
+    position as u32
 }

@@ -54,17 +54,20 @@ impl Units {
 
     /// `quantity` units stop counting as `from` and count as `to`.
     pub(crate) fn shift(&mut self, from: Claim, to: Claim, quantity: u32) {
+        let before = *self;
         let source = self.counter(from);
-        *source = source.checked_sub(quantity).expect("no more units leave a counter than it has");
-        let sink = self.counter(to);
-        *sink = sink.checked_add(quantity).expect("all counters together are within the stock");
+        assert!(*source >= quantity, "{quantity} units cannot go from {from:?} to {to:?}: {before:?}");
+        *source -= quantity;
+        // All counters together are within the stock, which is far below 2^32.
+        *self.counter(to) += quantity;
         self.check();
     }
 
     /// The stock becomes another; the units that come or go are available ones.
     pub(crate) fn restock(&mut self, stock: u32) {
         let claimed = self.held + self.sold;
-        self.available = stock.checked_sub(claimed).expect("the stock stays above what is claimed");
+        assert!(stock >= claimed, "a stock of {stock} is below what is claimed: {self:?}");
+        self.available = stock - claimed;
         self.stock = stock;
         self.check();
     }

@@ -112,7 +112,7 @@ pub(crate) const fn state_from(code: u8) -> Option<ReservationState> {
 
 /// A reservation as it is kept. Times are milliseconds after `created` where they must be near it.
 #[derive(Clone, Copy, Debug)]
-#[repr(packed(4))]
+#[repr(C, packed(4))]
 pub(crate) struct Record {
     id: u128,
     user: u128,

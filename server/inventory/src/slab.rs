@@ -10,7 +10,7 @@ use crate::record::{Record, Reservation};
 use crate::wheel::{Link, Links};
 
 /// Records in a page: 19 KB, the most that one change after a freeze copies.
-const PAGE: usize = 256;
+const PAGE: u32 = 256;
 
 /// See the module. A clone costs one pointer a page.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Slab {
 
     /// The reservation in a slot that holds one.
     pub(crate) fn get(&self, slot: u32) -> Reservation {
-        self.record(slot).unpack().expect("a slot in use holds a reservation")
+        self.record(slot).unpack().unwrap_or_else(|| panic!("slot {slot} holds no reservation"))
     }
 
     /// The id of the reservation in a slot.
@@ -83,8 +83,9 @@ impl Slab {
     }
 
     fn add_page(&mut self) {
-        let first = u32::try_from(self.pages.len() * PAGE).expect("there are fewer than 2^32 slots");
-        let last = first + PAGE as u32 - 1;
+        #[allow(clippy::cast_possible_truncation)] // reservations, and so slots, are limited to far fewer than 2^31
+        let first = self.pages.len() as u32 * PAGE;
+        let last = first + PAGE - 1;
         let next = |slot| if slot == last { END } else { slot + 1 };
         let page = (first..=last).map(|slot| Record::vacant(Link { previous: END, next: next(slot) }));
         self.pages.push(Arc::new(page.collect()));
@@ -92,11 +93,11 @@ impl Slab {
     }
 
     fn record(&self, slot: u32) -> &Record {
-        &self.pages[slot as usize / PAGE][slot as usize % PAGE]
+        &self.pages[(slot / PAGE) as usize][(slot % PAGE) as usize]
     }
 
     fn record_mut(&mut self, slot: u32) -> &mut Record {
-        &mut Arc::make_mut(&mut self.pages[slot as usize / PAGE])[slot as usize % PAGE]
+        &mut Arc::make_mut(&mut self.pages[(slot / PAGE) as usize])[(slot % PAGE) as usize]
     }
 }
 
@@ -111,6 +112,6 @@ impl Links for Slab {
 
     fn due(&self, slot: u32) -> u64 {
         let timer = self.get(slot).timer(self.retention);
-        timer.expect("what waits in the wheel has a timer").get()
+        timer.unwrap_or_else(|| panic!("slot {slot} waits in the wheel and has no timer")).get()
     }
 }

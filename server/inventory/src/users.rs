@@ -15,7 +15,7 @@ pub(crate) struct Users {
 
 /// One user's units of one product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(packed(4))]
+#[repr(C, packed(4))]
 pub(crate) struct UserCount {
     user: u128,
     product: u32,
@@ -83,16 +83,18 @@ impl Users {
             return;
         };
         let old = count.digest();
-        count.units = count.units().checked_add(units).expect("a user's units are within the stock");
+        count.units += units; // within the stock, which is far below 2^32
         self.digest = self.digest.wrapping_sub(old).wrapping_add(count.digest());
     }
 
     pub(crate) fn subtract(&mut self, user: UserId, product: u32, units: u32) {
         let hash = hash(user, product);
-        let found = self.counts.find_mut(hash, |count| count.is_of(user, product));
-        let count = found.expect("units are given back by a user who has some");
+        let Some(count) = self.counts.find_mut(hash, |count| count.is_of(user, product)) else {
+            panic!("user {user} gives back {units} units and has none");
+        };
+        assert!(count.units() >= units, "user {user} gives back {units} units of {}", count.units());
         self.digest = self.digest.wrapping_sub(count.digest());
-        count.units = count.units().checked_sub(units).expect("a user gives back no more units than they have");
+        count.units -= units;
         if count.units() == 0 {
             self.counts.remove(hash, |count| count.is_of(user, product));
         } else {

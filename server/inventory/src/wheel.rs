@@ -12,7 +12,7 @@
 use std::fmt;
 
 const LEVEL_BITS: u32 = 10;
-const BUCKETS: usize = 1 << LEVEL_BITS;
+const BUCKETS: u32 = 1 << LEVEL_BITS;
 /// Rings. Each bucket of a ring spans all of the ring below.
 pub const LEVELS: u32 = 5;
 /// Times are below this: 2^50 ms, some 35,000 years.
@@ -20,7 +20,7 @@ pub const END_OF_TIME: u64 = 1 << (LEVEL_BITS * LEVELS);
 /// A link that leads to no slot but to the bucket it is in has this bit.
 const BUCKET: u32 = 1 << 31;
 
-const _: () = assert!(BUCKETS as u64 * (LEVELS as u64) < BUCKET as u64);
+const _: () = assert!(BUCKETS * LEVELS < BUCKET);
 
 /// Neighbours of a slot in its bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Wheel {
     /// An empty wheel that will be given no time before `cursor`.
     #[must_use]
     pub fn starting_at(cursor: u64) -> Self {
-        let buckets = 0..u32::try_from(BUCKETS).unwrap_or(BUCKET) * LEVELS;
+        let buckets = 0..BUCKETS * LEVELS;
         let lists = buckets.map(|bucket| List { head: BUCKET | bucket, tail: BUCKET | bucket }).collect();
         Self { cursor, lists, occupied: [Occupied::NONE; LEVELS as usize], len: 0 }
     }
@@ -275,7 +275,7 @@ impl fmt::Debug for Wheel {
 
 /// Where in its ring a time is.
 fn position(level: u32, time: u64) -> u32 {
-    (time >> (LEVEL_BITS * level) & (BUCKETS as u64 - 1)) as u32
+    (time >> (LEVEL_BITS * level) & 0x3ff) as u32
 }
 
 /// The bucket that a time within the wheel's reach is in at `level`.
@@ -283,16 +283,18 @@ fn bucket(level: u32, time: u64) -> u32 {
     level << LEVEL_BITS | position(level, time)
 }
 
+const WORDS: usize = BUCKETS as usize / 64;
+
 /// Which buckets of a ring have something in them.
 #[derive(Clone, Copy)]
 struct Occupied {
-    words: [u64; BUCKETS / 64],
+    words: [u64; WORDS],
     /// Which words are not 0.
     summary: u64,
 }
 
 impl Occupied {
-    const NONE: Self = Self { words: [0; BUCKETS / 64], summary: 0 };
+    const NONE: Self = Self { words: [0; WORDS], summary: 0 };
 
     fn set(&mut self, bucket: u32) {
         let (word, bit) = Self::split(bucket);
@@ -323,7 +325,7 @@ impl Occupied {
     }
 
     fn split(bucket: u32) -> (usize, u32) {
-        let position = bucket & (BUCKETS as u32 - 1);
+        let position = bucket & (BUCKETS - 1);
         ((position >> 6) as usize, position & 63)
     }
 }

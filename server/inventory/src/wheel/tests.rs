@@ -75,16 +75,16 @@ fn agrees_with_a_sorted_list() {
             let due = now + random(&mut state) % (1 << (random(&mut state) % 34));
             insert(&mut wheel, &mut timers, slot, due);
             expected.insert(slot, due);
-            if random(&mut state) % 4 == 0 {
+            if random(&mut state).is_multiple_of(4) {
                 let slot = u32::try_from(random(&mut state) % 600).unwrap();
                 wheel.cancel(&mut timers, slot);
                 expected.remove(&slot);
             }
-            if random(&mut state) % 3 == 0 {
+            if random(&mut state).is_multiple_of(3) {
                 now += random(&mut state) % (1 << (random(&mut state) % 30));
                 wheel.advance(now);
             }
-            if random(&mut state) % 5 == 0 {
+            if random(&mut state).is_multiple_of(5) {
                 assert!(expected.values().min() >= wheel.next().as_ref(), "next is late");
                 let mut fired = fire_all(&mut wheel, &mut timers, now);
                 fired.sort_unstable();

@@ -1,0 +1,499 @@
+//! The inventory as one would write it on a blackboard: plain maps, every number counted afresh by
+//! scanning, every reply computed from the records. Slow, and easy to believe.
+
+mod sale;
+
+use std::collections::BTreeMap;
+
+use doorbuster_protocol::command::{
+    Command, Extend, LatePayment, LatePaymentPolicy, Payment, ProductSpec, Reserve, Target,
+};
+use doorbuster_protocol::failure::{Argument, Refusal};
+use doorbuster_protocol::limits::{MAX_RESERVATION_QUANTITY, MAX_TTL, MIN_TTL};
+use doorbuster_protocol::reply::{
+    FeedEntry, FeedKind, ProductReply, ProductView, Reply, ReservationReply, ReservationState, ReservationView,
+    SaleState,
+};
+use doorbuster_protocol::types::{FeedPosition, ProductId, Quantity, ReservationId, Timestamp, UserId};
+
+use ReservationState::{Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
+use doorbuster_inventory::Limits;
+
+type Outcome = Result<Reply, Refusal>;
+
+#[derive(Clone, Debug)]
+pub struct Product {
+    created_as: ProductSpec,
+    stock: i64,
+    sale: SaleState,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Reservation {
+    pub view: ReservationView,
+    /// TTL the reserve came to; none if a late payment made it.
+    ttl: Option<u64>,
+    hold_until: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Operation {
+    id: u128,
+    command: Command,
+    at: u64,
+}
+
+/// A confirmed reservation that is known no more.
+#[derive(Clone, Copy, Debug)]
+struct Forgotten {
+    product: ProductId,
+    user: UserId,
+    quantity: i64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Naive {
+    pub limits: Limits,
+    pub now: u64,
+    pub products: BTreeMap<ProductId, Product>,
+    pub reservations: BTreeMap<ReservationId, Reservation>,
+    operations: Vec<Operation>,
+    forgotten: Vec<Forgotten>,
+    pub feed: Vec<FeedEntry>,
+    pub acknowledged: u64,
+}
+
+impl Naive {
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            now: 0,
+            products: BTreeMap::new(),
+            reservations: BTreeMap::new(),
+            operations: Vec::new(),
+            forgotten: Vec::new(),
+            feed: Vec::new(),
+            acknowledged: 0,
+        }
+    }
+
+    /// Every command but `Expire`, see [`Naive::expire`].
+    pub fn apply(&mut self, now: u64, command: &Command) -> Outcome {
+        self.now = now;
+        match command {
+            Command::CreateProduct(spec) => self.create(spec),
+            Command::AdjustStock(adjust) => self.adjust(command, adjust),
+            Command::SetStock(set) => self.set(command, set),
+            Command::ChangeSale(change) => self.change(command, change),
+            Command::Reserve(reserve) => self.reserve(reserve),
+            Command::BeginPayment(payment) => self.begin(payment),
+            Command::PaymentFailed(payment) => self.failed(payment),
+            Command::Confirm(target) => self.confirm(target),
+            Command::Release(target) => self.release(target),
+            Command::Extend(extend) => self.extend(extend),
+            Command::LatePayment(late) => self.late(late),
+            Command::RefundDone(target) => self.refunded(target),
+            Command::AcknowledgeFeed { through, .. } => self.acknowledge(*through),
+            Command::Expire => unreachable!("the caller knows which expired"),
+        }
+    }
+
+    // What is counted.
+
+    fn live(&self, product: ProductId) -> impl Iterator<Item = &ReservationView> {
+        let views = self.reservations.values().map(|reservation| &reservation.view);
+        views.filter(move |view| view.product == product && matches!(view.state, Held | Paying))
+    }
+
+    pub fn held(&self, product: ProductId) -> i64 {
+        self.live(product).map(|view| i64::from(view.quantity.get())).sum()
+    }
+
+    pub fn sold(&self, product: ProductId) -> i64 {
+        let views = self.reservations.values().map(|reservation| &reservation.view);
+        let known = views.filter(|view| view.product == product && view.state == Confirmed);
+        let forgotten = self.forgotten.iter().filter(|forgotten| forgotten.product == product);
+        known.map(|view| i64::from(view.quantity.get())).sum::<i64>() + forgotten.map(|it| it.quantity).sum::<i64>()
+    }
+
+    pub fn available(&self, product: ProductId) -> i64 {
+        self.products[&product].stock - self.held(product) - self.sold(product)
+    }
+
+    fn units_of(&self, user: UserId, product: ProductId) -> i64 {
+        let views = self.reservations.values().map(|reservation| &reservation.view);
+        let known = views.filter(|view| view.product == product && view.user == user);
+        let known = known.filter(|view| matches!(view.state, Held | Paying | Confirmed));
+        let forgotten = self.forgotten.iter().filter(|it| it.product == product && it.user == user);
+        known.map(|view| i64::from(view.quantity.get())).sum::<i64>() + forgotten.map(|it| it.quantity).sum::<i64>()
+    }
+
+    pub fn product_view(&self, id: ProductId) -> ProductView {
+        let product = &self.products[&id];
+        ProductView {
+            spec: ProductSpec { stock: units(product.stock), ..product.created_as.clone() },
+            sale: product.sale,
+            available: units(self.available(id)),
+            held: units(self.held(id)),
+            sold: units(self.sold(id)),
+            next_expiry: self.next_expiry(id),
+        }
+    }
+
+    fn next_expiry(&self, product: ProductId) -> Timestamp {
+        self.live(product).map(|view| view.expires_at).min().unwrap_or(Timestamp(0))
+    }
+
+    fn about_product(&self, id: ProductId, replayed: bool) -> Outcome {
+        let product = self.product_view(id);
+        Ok(Reply::Product(Box::new(ProductReply { replayed, time: Timestamp(self.now), product })))
+    }
+
+    fn about(&self, id: ReservationId, replayed: bool) -> Outcome {
+        let reservation = self.reservations[&id].view;
+        Ok(Reply::Reservation(ReservationReply { replayed, time: Timestamp(self.now), reservation }))
+    }
+
+    // Reservations.
+
+    fn reserve(&mut self, reserve: &Reserve) -> Outcome {
+        let product = self.products.get(&reserve.product).ok_or(Refusal::UnknownProduct)?.clone();
+        let spec = &product.created_as;
+        let ttl = if reserve.ttl.0 == 0 { spec.ttl.0 } else { reserve.ttl.0 };
+        if let Some(made) = self.reservations.get(&reserve.reservation) {
+            let asked = (reserve.product, reserve.user, reserve.quantity);
+            let same = (made.view.product, made.view.user, made.view.quantity) == asked;
+            if !same || made.ttl.is_some_and(|made| made != ttl) {
+                return Err(Refusal::ConflictingRetry);
+            }
+            self.pass_deadline(reserve.reservation);
+            return self.about(reserve.reservation, true);
+        }
+        if product.sale == SaleState::Closed || (spec.closes_at.0 > 0 && spec.closes_at.0 <= self.now) {
+            return Err(Refusal::Closed);
+        }
+        if product.sale == SaleState::Paused {
+            return Err(Refusal::Paused);
+        }
+        if self.now < spec.opens_at.0 {
+            return Err(Refusal::NotOpen { opens_at: spec.opens_at });
+        }
+        self.check_arguments(reserve, spec, ttl)?;
+        let limit = i64::from(spec.limit_per_user.0);
+        let used = self.units_of(reserve.user, reserve.product);
+        let asked = i64::from(reserve.quantity.0);
+        if limit > 0 && used + asked > limit {
+            return Err(Refusal::LimitReached { limit: units(limit), used: units(used) });
+        }
+        let available = self.available(reserve.product);
+        if available < asked {
+            return Err(if available > 0 {
+                Refusal::InsufficientStock { available: units(available) }
+            } else if self.held(reserve.product) > 0 {
+                Refusal::AllHeld { next_expiry: self.next_expiry(reserve.product) }
+            } else {
+                Refusal::SoldOut
+            });
+        }
+        self.room_for_reservation()?;
+        let target = Target { product: reserve.product, reservation: reserve.reservation, user: reserve.user };
+        self.make(&target, reserve.quantity, Held, Some(ttl));
+        self.about(reserve.reservation, false)
+    }
+
+    fn check_arguments(&self, reserve: &Reserve, spec: &ProductSpec, ttl: u64) -> Result<(), Refusal> {
+        let wrong = |argument| Err(Refusal::InvalidArgument(argument));
+        if reserve.reservation.0 == 0 || reserve.user.0 == 0 {
+            return wrong(Argument::Id);
+        }
+        if reserve.quantity.0 == 0 || reserve.quantity.0 > MAX_RESERVATION_QUANTITY {
+            return wrong(Argument::Quantity);
+        }
+        if spec.limit_per_reservation.0 > 0 && reserve.quantity > spec.limit_per_reservation {
+            return Err(Refusal::QuantityTooLarge { limit: spec.limit_per_reservation });
+        }
+        if ttl < MIN_TTL.0 || ttl > spec.ttl.0 { wrong(Argument::Duration) } else { Ok(()) }
+    }
+
+    fn room_for_reservation(&self) -> Result<(), Refusal> {
+        let limit = self.limits.reservations;
+        if self.reservations.len() < limit { Ok(()) } else { Err(Refusal::CapacityReached { limit: limit as u64 }) }
+    }
+
+    fn make(&mut self, target: &Target, quantity: Quantity, state: ReservationState, ttl: Option<u64>) {
+        let now = Timestamp(self.now);
+        let expires_at = Timestamp(self.now + ttl.unwrap_or(0));
+        let view = ReservationView {
+            product: target.product,
+            reservation: target.reservation,
+            user: target.user,
+            quantity,
+            state,
+            payment_attempts: 0,
+            late: ttl.is_none(),
+            created_at: now,
+            first_expires_at: expires_at,
+            expires_at,
+            changed_at: now,
+        };
+        self.reservations.insert(target.reservation, Reservation { view, ttl, hold_until: expires_at.0 });
+    }
+
+    /// A live reservation whose deadline has passed expires.
+    fn pass_deadline(&mut self, id: ReservationId) {
+        let now = self.now;
+        let view = &mut self.reservations.get_mut(&id).unwrap().view;
+        if matches!(view.state, Held | Paying) && view.expires_at.0 <= now {
+            view.state = Expired;
+            view.changed_at = Timestamp(now);
+        }
+    }
+
+    /// Finds a reservation for a command, which lets it expire first.
+    fn named(&mut self, target: &Target) -> Result<Reservation, Refusal> {
+        if !self.products.contains_key(&target.product) {
+            return Err(Refusal::UnknownProduct);
+        }
+        let found = self.reservations.get(&target.reservation).ok_or(Refusal::UnknownReservation)?;
+        let users_own = target.user.0 == 0 || target.user == found.view.user;
+        if found.view.product != target.product || !users_own {
+            return Err(Refusal::UnknownReservation);
+        }
+        self.pass_deadline(target.reservation);
+        Ok(self.reservations[&target.reservation])
+    }
+
+    fn enter(&mut self, id: ReservationId, state: ReservationState) {
+        let now = Timestamp(self.now);
+        let view = &mut self.reservations.get_mut(&id).unwrap().view;
+        (view.state, view.changed_at) = (state, now);
+        let kind = match state {
+            Confirmed => FeedKind::Confirmed,
+            RefundDue => FeedKind::RefundDue,
+            Refunded => FeedKind::Refunded,
+            Held | Paying | Released | Expired => return,
+        };
+        let view = *view;
+        self.tell(kind, &view);
+    }
+
+    fn tell(&mut self, kind: FeedKind, view: &ReservationView) {
+        self.feed.push(FeedEntry {
+            position: FeedPosition(self.feed.len() as u64 + 1),
+            kind,
+            product: view.product,
+            reservation: view.reservation,
+            user: view.user,
+            quantity: view.quantity,
+            price: self.products[&view.product].created_as.price,
+            at: view.changed_at,
+            late: view.late,
+        });
+    }
+
+    fn begin(&mut self, payment: &Payment) -> Outcome {
+        let id = payment.target.reservation;
+        let Reservation { view, .. } = self.named(&payment.target)?;
+        let (attempt, attempts) = (u32::from(payment.attempt), u32::from(view.payment_attempts));
+        match view.state {
+            Held if attempt == attempts + 1 => {
+                let spec = self.products[&view.product].created_as.clone();
+                let last_end = view.created_at.0 + spec.max_life.0 + spec.payment_cap.0;
+                let pin = (self.now + spec.payment_cap.0).min(last_end);
+                let reservation = self.reservations.get_mut(&id).unwrap();
+                reservation.view.payment_attempts = payment.attempt;
+                reservation.view.expires_at = Timestamp(view.expires_at.0.max(pin));
+                self.enter(id, Paying);
+                self.about(id, false)
+            }
+            Paying if attempt == attempts => self.about(id, true),
+            Paying if attempt == attempts + 1 => Err(Refusal::PaymentInProgress),
+            Held | Paying => Err(Refusal::PaymentNotInProgress { attempts: view.payment_attempts }),
+            _ => Err(over(&view)),
+        }
+    }
+
+    fn failed(&mut self, payment: &Payment) -> Outcome {
+        let id = payment.target.reservation;
+        let Reservation { view, hold_until, .. } = self.named(&payment.target)?;
+        let known = payment.attempt != 0 && payment.attempt == view.payment_attempts;
+        match view.state {
+            Paying if known => {
+                let spec = self.products[&view.product].created_as.clone();
+                let grace = spec.ttl.0.min(60_000);
+                let end_of_life = view.created_at.0 + spec.max_life.0;
+                let pinned_past_it = view.expires_at.0 > end_of_life;
+                let bound = if pinned_past_it { end_of_life + spec.payment_cap.0 + grace } else { end_of_life };
+                let until = hold_until.max(bound.min(self.now + grace));
+                let reservation = self.reservations.get_mut(&id).unwrap();
+                reservation.hold_until = until;
+                reservation.view.expires_at = Timestamp(until);
+                self.enter(id, Held);
+                self.about(id, false)
+            }
+            Held if known => self.about(id, true),
+            Held | Paying => Err(Refusal::PaymentNotInProgress { attempts: view.payment_attempts }),
+            _ => Err(over(&view)),
+        }
+    }
+
+    fn confirm(&mut self, target: &Target) -> Outcome {
+        let Reservation { view, .. } = self.named(target)?;
+        match view.state {
+            Held | Paying => self.enter(target.reservation, Confirmed),
+            Confirmed => return self.about(target.reservation, true),
+            _ => return Err(over(&view)),
+        }
+        self.about(target.reservation, false)
+    }
+
+    fn release(&mut self, target: &Target) -> Outcome {
+        let Reservation { view, .. } = self.named(target)?;
+        match view.state {
+            Held => self.enter(target.reservation, Released),
+            Released => return self.about(target.reservation, true),
+            Paying => return Err(Refusal::PaymentInProgress),
+            _ => return Err(over(&view)),
+        }
+        self.about(target.reservation, false)
+    }
+
+    fn extend(&mut self, extend: &Extend) -> Outcome {
+        let id = extend.target.reservation;
+        let Reservation { view, .. } = self.named(&extend.target)?;
+        // Who asks is not part of what is asked.
+        let asked = Extend { target: Target { user: UserId(0), ..extend.target }, ..*extend };
+        let command = Command::Extend(asked);
+        if self.done(extend.operation.0, &command)? {
+            return self.about(id, true);
+        }
+        if extend.by.0 == 0 || extend.by > MAX_TTL {
+            return Err(Refusal::InvalidArgument(Argument::Duration));
+        }
+        match view.state {
+            Held => {}
+            Paying => return Err(Refusal::PaymentInProgress),
+            _ => return Err(over(&view)),
+        }
+        let latest = view.created_at.0 + self.products[&view.product].created_as.max_life.0;
+        let until = view.expires_at.0 + extend.by.0;
+        if until > latest {
+            return Err(Refusal::LifeLimitReached { latest: Timestamp(latest) });
+        }
+        self.room_for_operation()?;
+        let reservation = self.reservations.get_mut(&id).unwrap();
+        reservation.hold_until = until;
+        reservation.view.expires_at = Timestamp(until);
+        self.note(extend.operation.0, &command);
+        self.about(id, false)
+    }
+
+    fn late(&mut self, late: &LatePayment) -> Outcome {
+        let Target { product, reservation: id, user } = late.target;
+        let spec = self.products.get(&product).ok_or(Refusal::UnknownProduct)?.created_as.clone();
+        if id.0 == 0 || user.0 == 0 {
+            return Err(Refusal::InvalidArgument(Argument::Id));
+        }
+        if late.quantity.0 == 0 || late.quantity.0 > MAX_RESERVATION_QUANTITY {
+            return Err(Refusal::InvalidArgument(Argument::Quantity));
+        }
+        let known = self.reservations.contains_key(&id);
+        if known {
+            let Reservation { view, .. } = self.named(&late.target)?;
+            if view.quantity != late.quantity {
+                return Err(Refusal::ConflictingRetry);
+            }
+            match view.state {
+                Held | Paying => {
+                    self.enter(id, Confirmed);
+                    return self.about(id, false);
+                }
+                Confirmed | RefundDue | Refunded => return self.about(id, true),
+                Released | Expired => self.reservations.get_mut(&id).unwrap().view.late = true,
+            }
+        } else {
+            self.room_for_reservation()?;
+        }
+        let honoured = spec.late_payment == LatePaymentPolicy::RetakeOrRefund
+            && self.available(product) >= i64::from(late.quantity.0);
+        if !known {
+            self.make(&late.target, late.quantity, Released, None);
+        }
+        self.enter(id, if honoured { Confirmed } else { RefundDue });
+        self.about(id, false)
+    }
+
+    fn refunded(&mut self, target: &Target) -> Outcome {
+        let Reservation { view, .. } = self.named(target)?;
+        match view.state {
+            RefundDue => self.enter(target.reservation, Refunded),
+            Refunded => return self.about(target.reservation, true),
+            _ => return Err(Refusal::NoRefundDue),
+        }
+        self.about(target.reservation, false)
+    }
+
+    fn acknowledge(&mut self, through: FeedPosition) -> Outcome {
+        if through.0 > self.feed.len() as u64 {
+            return Err(Refusal::FeedPositionUnknown);
+        }
+        self.acknowledged = self.acknowledged.max(through.0);
+        Ok(Reply::FeedAcknowledged(FeedPosition(self.acknowledged)))
+    }
+
+    // Time.
+
+    /// What an `Expire` may do at this time: live reservations that may expire, and others that may be forgotten.
+    pub fn due(&self, now: u64) -> (Vec<ReservationId>, Vec<ReservationId>) {
+        let ids = |wanted: &dyn Fn(&ReservationView) -> bool| {
+            let views = self.reservations.values().map(|reservation| reservation.view);
+            views.filter(|view| wanted(view)).map(|view| view.reservation).collect()
+        };
+        let retention = self.limits.retention.0;
+        (
+            ids(&|view| matches!(view.state, Held | Paying) && view.expires_at.0 <= now),
+            ids(&|view| {
+                matches!(view.state, Confirmed | Released | Expired | Refunded) && view.changed_at.0 + retention <= now
+            }),
+        )
+    }
+
+    /// Lets these expire and forgets those, and forgets as many operations as one `Expire` may.
+    pub fn expire(&mut self, now: u64, expired: &[ReservationId], forgotten: &[ReservationId]) {
+        self.now = now;
+        for id in expired {
+            self.enter(*id, Expired);
+        }
+        for id in forgotten {
+            let Reservation { view, .. } = self.reservations.remove(id).unwrap();
+            if view.state == Confirmed {
+                let quantity = i64::from(view.quantity.0);
+                self.forgotten.push(Forgotten { product: view.product, user: view.user, quantity });
+            }
+        }
+        for _ in 0..self.limits.expiries_per_entry {
+            if self.operations.first().is_some_and(|operation| operation.at + self.limits.retention.0 <= now) {
+                self.operations.remove(0);
+            }
+        }
+    }
+
+    /// Whether an operation's retention is over.
+    pub fn operation_due(&self, now: u64) -> bool {
+        self.operations.iter().any(|operation| operation.at + self.limits.retention.0 <= now)
+    }
+}
+
+fn over(view: &ReservationView) -> Refusal {
+    match view.state {
+        Confirmed => Refusal::AlreadyConfirmed,
+        Released => Refusal::ReservationReleased,
+        Expired => Refusal::ReservationExpired { expired_at: view.expires_at },
+        RefundDue | Refunded => Refusal::Refunding,
+        Held | Paying => unreachable!("it is not over"),
+    }
+}
+
+fn units(count: i64) -> Quantity {
+    Quantity(u32::try_from(count).expect("counts are never negative"))
+}
