@@ -124,17 +124,17 @@ impl Shard {
         calls
     }
 
-    /// Nothing has happened: callers may try again at once, here or with the leader.
+    /// Nothing has happened. Unless another node leads, the calls stay first in line: the log takes entries again in a
+    /// moment, or a change of role answers them.
     fn not_proposed(&mut self, calls: Vec<Call>, error: ProposeError, round: &mut Round) {
-        let failure = match error {
-            ProposeError::NotLeader { leader } => Failure::NotLeader { leader: leader.map(node_id) },
-            ProposeError::Transferring | ProposeError::Full | ProposeError::Size { .. } => {
-                Failure::Busy { retry_after: BUSY_RETRY }
-            }
-        };
         self.around.metrics.proposals_dropped.increment(1);
-        for call in calls {
-            round.answers.push(call.to, Err(failure.clone()));
+        match error {
+            ProposeError::Transferring | ProposeError::Full => self.backlog.put_back(calls),
+            ProposeError::NotLeader { leader } => {
+                let failure = Failure::NotLeader { leader: leader.map(node_id) };
+                calls.into_iter().for_each(|call| round.answers.push(call.to, Err(failure.clone())));
+            }
+            ProposeError::Size { bytes, limit } => unreachable!("an entry of {bytes} bytes was built, the limit is {limit}"),
         }
     }
 

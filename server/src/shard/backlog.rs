@@ -43,6 +43,13 @@ impl Backlog {
         self.calls.pop_front()
     }
 
+    /// Puts the calls that were taken out last back, in their order.
+    pub fn put_back(&mut self, calls: Vec<Call>) {
+        for call in calls.into_iter().rev() {
+            self.calls.push_front(call);
+        }
+    }
+
     /// Number of the call that [`Self::pop`] gives next.
     #[must_use]
     pub fn first(&self) -> u64 {
