@@ -24,6 +24,7 @@ mod field;
 pub mod ids;
 mod layers;
 mod metrics;
+pub mod orders;
 mod problem;
 mod routes;
 mod saga;

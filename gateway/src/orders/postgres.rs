@@ -1,0 +1,243 @@
+//! Orders in PostgreSQL: one `UNNEST` statement a batch. The lock of a shard's position row decides who writes.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_protocol::types::{FeedPosition, ReservationId, ShardId};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::query::{Query, QueryAs};
+use sqlx::{Executor, FromRow, Transaction};
+use tokio::sync::OnceCell;
+
+use super::row::{NewRow, StoredRow, hex};
+use super::store::{StoreError, Stored, beyond, position, url_error};
+
+type Driver = sqlx::Postgres;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
+/// How long a call waits for a connection, a new one included.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECTIONS: u32 = 8;
+/// A gateway that hangs must not keep the others from writing; a database must not lose what it said it committed.
+const SESSION: &str = "
+    SET lock_timeout = '10s';
+    SET statement_timeout = '30s';
+    SET idle_in_transaction_session_timeout = '30s';
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';";
+
+#[derive(Clone, Debug)]
+pub(super) struct Postgres {
+    pool: PgPool,
+    migrated: Arc<OnceCell<()>>,
+}
+
+impl Postgres {
+    pub fn open(url: &str) -> Result<Self, StoreError> {
+        // The address may hold a password, so it is not shown.
+        let options = PgConnectOptions::from_str(url).map_err(|error| url_error("postgres://...", error))?;
+        let options = options.application_name("doorbuster-gateway");
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_connect(|connection, _| Box::pin(async move { connection.execute(SESSION).await.map(drop) }));
+        Ok(Self { pool: pool.connect_lazy_with(options), migrated: Arc::default() })
+    }
+
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        self.pool().await.map(drop)
+    }
+
+    async fn pool(&self) -> Result<&PgPool, StoreError> {
+        let migrate = || async {
+            let migrated = MIGRATIONS.run(&self.pool).await;
+            migrated
+                .map_err(|error| StoreError::Unavailable { problem: format!("its tables cannot be set up: {error}") })
+        };
+        self.migrated.get_or_try_init(migrate).await?;
+        Ok(&self.pool)
+    }
+
+    pub async fn position(&self, shard: ShardId) -> Result<FeedPosition, StoreError> {
+        let found: Option<i64> = sqlx::query_scalar("SELECT position FROM feed_positions WHERE shard = $1")
+            .bind(i32::from(shard.get()))
+            .fetch_optional(self.pool().await?)
+            .await?;
+        Ok(position(found.unwrap_or(0)))
+    }
+
+    pub async fn store(&self, shard: ShardId, rows: &[NewRow]) -> Result<Stored, StoreError> {
+        let mut transaction = self.pool().await?.begin().await?;
+        let stored = lock(&mut transaction, shard).await?;
+        let rows = beyond(shard, rows, stored)?;
+        let Some(last) = rows.last() else {
+            transaction.rollback().await?;
+            return Ok(Stored { position: position(stored), entries: 0 });
+        };
+        insert(&mut transaction, shard, rows).await?;
+        sqlx::query("UPDATE feed_positions SET position = $2 WHERE shard = $1")
+            .bind(i32::from(shard.get()))
+            .bind(last.position)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(Stored { position: position(last.position), entries: rows.len() as u64 })
+    }
+
+    pub async fn order(&self, reservation: ReservationId) -> Result<Option<StoredRow>, StoreError> {
+        let query = sqlx::query_as(ONE).bind(hex(reservation.get()));
+        Ok(query.fetch_optional(self.pool().await?).await?)
+    }
+
+    pub async fn orders(&self, after: ReservationId, limit: u32) -> Result<Vec<StoredRow>, StoreError> {
+        let query = sqlx::query_as(PAGE).bind(hex(after.get())).bind(i64::from(limit));
+        Ok(query.fetch_all(self.pool().await?).await?)
+    }
+
+    pub async fn count(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(self.pool().await?).await?)
+    }
+
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Locks the shard's position row until the transaction ends, and reads it.
+async fn lock(transaction: &mut Transaction<'_, Driver>, shard: ShardId) -> Result<i64, StoreError> {
+    sqlx::query("INSERT INTO feed_positions (shard, position) VALUES ($1, 0) ON CONFLICT DO NOTHING")
+        .bind(i32::from(shard.get()))
+        .execute(&mut **transaction)
+        .await?;
+    let locked = sqlx::query_scalar("SELECT position FROM feed_positions WHERE shard = $1 FOR UPDATE")
+        .bind(i32::from(shard.get()))
+        .fetch_one(&mut **transaction)
+        .await?;
+    Ok(locked)
+}
+
+/// Rows of new orders first, then those that end a refund: in a feed the end of a refund always comes behind its start.
+async fn insert(transaction: &mut Transaction<'_, Driver>, shard: ShardId, rows: &[NewRow]) -> Result<(), StoreError> {
+    let (ends, begins): (Vec<&NewRow>, Vec<&NewRow>) = rows.iter().partition(|row| row.state == "refunded");
+    let mut written = 0;
+    for (rows, statement) in [(&begins, INSERT), (&ends, REFUNDED)] {
+        if !rows.is_empty() {
+            written += Columns::of(rows)
+                .bind(sqlx::query(statement), shard)
+                .execute(&mut **transaction)
+                .await?
+                .rows_affected();
+        }
+    }
+    if written == rows.len() as u64 {
+        return Ok(());
+    }
+    let columns = Columns::of(&rows.iter().collect::<Vec<_>>());
+    let found = columns.bind_as::<(String, i64, i64)>(sqlx::query_as(CONFLICT), shard);
+    match found.fetch_optional(&mut **transaction).await? {
+        None => Ok(()),
+        Some((reservation, shard, position)) => Err(StoreError::Conflict { reservation, shard, position }),
+    }
+}
+
+/// A batch, column by column, as `UNNEST` wants it.
+#[derive(Default)]
+struct Columns {
+    reservation: Vec<String>,
+    position: Vec<i64>,
+    product: Vec<String>,
+    user_id: Vec<String>,
+    quantity: Vec<i64>,
+    price_minor: Vec<i64>,
+    currency: Vec<String>,
+    state: Vec<String>,
+    late: Vec<bool>,
+    at_ms: Vec<i64>,
+}
+
+impl Columns {
+    fn of(rows: &[&NewRow]) -> Self {
+        let mut columns = Self::default();
+        for row in rows {
+            columns.reservation.push(row.reservation.clone());
+            columns.position.push(row.position);
+            columns.product.push(row.product.clone());
+            columns.user_id.push(row.user_id.clone());
+            columns.quantity.push(row.quantity);
+            columns.price_minor.push(row.price_minor);
+            columns.currency.push(row.currency.clone());
+            columns.state.push(row.state.to_owned());
+            columns.late.push(row.late);
+            columns.at_ms.push(row.at_ms);
+        }
+        columns
+    }
+
+    fn bind<'q>(self, query: Query<'q, Driver, PgArguments>, shard: ShardId) -> Query<'q, Driver, PgArguments> {
+        query
+            .bind(i32::from(shard.get()))
+            .bind(self.reservation)
+            .bind(self.position)
+            .bind(self.product)
+            .bind(self.user_id)
+            .bind(self.quantity)
+            .bind(self.price_minor)
+            .bind(self.currency)
+            .bind(self.state)
+            .bind(self.late)
+            .bind(self.at_ms)
+    }
+
+    /// The columns that [`CONFLICT`] compares.
+    fn bind_as<'q, T: for<'r> FromRow<'r, sqlx::postgres::PgRow>>(
+        self,
+        query: QueryAs<'q, Driver, T, PgArguments>,
+        shard: ShardId,
+    ) -> QueryAs<'q, Driver, T, PgArguments> {
+        query
+            .bind(i32::from(shard.get()))
+            .bind(self.reservation)
+            .bind(self.position)
+            .bind(self.product)
+            .bind(self.user_id)
+            .bind(self.quantity)
+            .bind(self.state)
+    }
+}
+
+const ONE: &str = "
+    SELECT reservation, shard::bigint AS shard, position, product, user_id, quantity, price_minor, currency, state, late,
+           created_at_ms, changed_at_ms
+    FROM orders WHERE reservation = $1";
+const PAGE: &str = "
+    SELECT reservation, shard::bigint AS shard, position, product, user_id, quantity, price_minor, currency, state, late,
+           created_at_ms, changed_at_ms
+    FROM orders WHERE reservation > $1 ORDER BY reservation LIMIT $2";
+const INSERT: &str = "
+    INSERT INTO orders (reservation, shard, position, product, user_id, quantity, price_minor, currency, state, late,
+                        created_at_ms, changed_at_ms)
+    SELECT reservation, $1, position, product, user_id, quantity, price_minor, currency, state, late, at_ms, at_ms
+    FROM UNNEST($2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::text[],
+                $10::boolean[], $11::bigint[])
+        AS entry (reservation, position, product, user_id, quantity, price_minor, currency, state, late, at_ms)
+    ON CONFLICT (reservation) DO NOTHING";
+const REFUNDED: &str = "
+    INSERT INTO orders (reservation, shard, position, product, user_id, quantity, price_minor, currency, state, late,
+                        created_at_ms, changed_at_ms)
+    SELECT reservation, $1, position, product, user_id, quantity, price_minor, currency, state, late, at_ms, at_ms
+    FROM UNNEST($2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::text[],
+                $10::boolean[], $11::bigint[])
+        AS entry (reservation, position, product, user_id, quantity, price_minor, currency, state, late, at_ms)
+    ON CONFLICT (reservation) DO UPDATE SET state = 'refunded', changed_at_ms = excluded.changed_at_ms
+    WHERE orders.state = 'refund_due' AND orders.shard = excluded.shard AND orders.product = excluded.product";
+/// Of the rows that were not written: one that is somebody else's order.
+const CONFLICT: &str = "
+    SELECT orders.reservation, orders.shard::bigint, orders.position
+    FROM UNNEST($2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::text[])
+        AS entry (reservation, position, product, user_id, quantity, state)
+    JOIN orders ON orders.reservation = entry.reservation
+    WHERE orders.shard <> $1 OR orders.product <> entry.product OR orders.user_id <> entry.user_id
+       OR orders.quantity <> entry.quantity OR orders.state <> entry.state
+       OR (entry.state <> 'refunded' AND orders.position <> entry.position)
+    LIMIT 1";

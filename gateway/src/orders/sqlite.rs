@@ -1,0 +1,190 @@
+//! Orders in SQLite: write-ahead log, each commit synced to disk, one `json_each` statement a batch.
+//!
+//! SQLite has one write lock, taken at the start of each transaction here (`BEGIN IMMEDIATE`): that decides who writes.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_protocol::types::{FeedPosition, ReservationId, ShardId};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite as Driver, Transaction};
+use tokio::sync::OnceCell;
+
+use super::row::{NewRow, StoredRow, hex};
+use super::store::{StoreError, Stored, beyond, position, url_error};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
+/// How long a writer waits for another one's transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a call waits for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECTIONS: u32 = 4;
+/// Two gateways that create the same file at once: the later one sees the other's migration at its next try.
+const MIGRATION_TRIES: u32 = 5;
+
+#[derive(Clone, Debug)]
+pub(super) struct Sqlite {
+    pool: SqlitePool,
+    migrated: Arc<OnceCell<()>>,
+}
+
+impl Sqlite {
+    pub fn open(url: &str) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::from_str(url).map_err(|error| url_error(url, error))?;
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT);
+        // A database in memory belongs to one connection, and goes with it.
+        let in_memory = url.contains(":memory:") || url.contains("mode=memory");
+        let pool = SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
+        let pool = if in_memory {
+            pool.max_connections(1).min_connections(1).idle_timeout(None).max_lifetime(None)
+        } else {
+            pool.max_connections(CONNECTIONS)
+        };
+        Ok(Self { pool: pool.connect_lazy_with(options), migrated: Arc::default() })
+    }
+
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        self.pool().await.map(drop)
+    }
+
+    async fn pool(&self) -> Result<&SqlitePool, StoreError> {
+        self.migrated.get_or_try_init(|| self.migrate()).await?;
+        Ok(&self.pool)
+    }
+
+    async fn migrate(&self) -> Result<(), StoreError> {
+        let mut tries = 1;
+        loop {
+            match MIGRATIONS.run(&self.pool).await {
+                Ok(()) => return Ok(()),
+                Err(error) if tries == MIGRATION_TRIES => {
+                    return Err(StoreError::Unavailable { problem: format!("its tables cannot be set up: {error}") });
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(50) * tries).await,
+            }
+            tries += 1;
+        }
+    }
+
+    pub async fn position(&self, shard: ShardId) -> Result<FeedPosition, StoreError> {
+        let found: Option<i64> = sqlx::query_scalar("SELECT position FROM feed_positions WHERE shard = ?1")
+            .bind(i64::from(shard.get()))
+            .fetch_optional(self.pool().await?)
+            .await?;
+        Ok(position(found.unwrap_or(0)))
+    }
+
+    pub async fn store(&self, shard: ShardId, rows: &[NewRow]) -> Result<Stored, StoreError> {
+        let mut transaction = self.pool().await?.begin_with("BEGIN IMMEDIATE").await?;
+        let stored: Option<i64> = sqlx::query_scalar("SELECT position FROM feed_positions WHERE shard = ?1")
+            .bind(i64::from(shard.get()))
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let stored = stored.unwrap_or(0);
+        let rows = beyond(shard, rows, stored)?;
+        let Some(last) = rows.last() else {
+            transaction.rollback().await?;
+            return Ok(Stored { position: position(stored), entries: 0 });
+        };
+        insert(&mut transaction, shard, rows).await?;
+        sqlx::query(
+            "INSERT INTO feed_positions (shard, position) VALUES (?1, ?2)
+             ON CONFLICT (shard) DO UPDATE SET position = excluded.position",
+        )
+        .bind(i64::from(shard.get()))
+        .bind(last.position)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(Stored { position: position(last.position), entries: rows.len() as u64 })
+    }
+
+    pub async fn order(&self, reservation: ReservationId) -> Result<Option<StoredRow>, StoreError> {
+        let query = sqlx::query_as("SELECT * FROM orders WHERE reservation = ?1").bind(hex(reservation.get()));
+        Ok(query.fetch_optional(self.pool().await?).await?)
+    }
+
+    pub async fn orders(&self, after: ReservationId, limit: u32) -> Result<Vec<StoredRow>, StoreError> {
+        let query = sqlx::query_as("SELECT * FROM orders WHERE reservation > ?1 ORDER BY reservation LIMIT ?2")
+            .bind(hex(after.get()))
+            .bind(i64::from(limit));
+        Ok(query.fetch_all(self.pool().await?).await?)
+    }
+
+    pub async fn count(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(self.pool().await?).await?)
+    }
+
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Rows of new orders first, then those that end a refund: in a feed the end of a refund always comes behind its start.
+async fn insert(transaction: &mut Transaction<'_, Driver>, shard: ShardId, rows: &[NewRow]) -> Result<(), StoreError> {
+    let (ends, begins): (Vec<&NewRow>, Vec<&NewRow>) = rows.iter().partition(|row| row.state == "refunded");
+    let begun = execute(transaction, shard, &begins, INSERT).await?;
+    let ended = execute(transaction, shard, &ends, REFUNDED).await?;
+    if begun + ended == rows.len() as u64 {
+        return Ok(());
+    }
+    let found: Option<(String, i64, i64)> = sqlx::query_as(CONFLICT)
+        .bind(i64::from(shard.get()))
+        .bind(json(&rows.iter().collect::<Vec<_>>())?)
+        .fetch_optional(&mut **transaction)
+        .await?;
+    match found {
+        None => Ok(()),
+        Some((reservation, shard, position)) => Err(StoreError::Conflict { reservation, shard, position }),
+    }
+}
+
+async fn execute(
+    transaction: &mut Transaction<'_, Driver>,
+    shard: ShardId,
+    rows: &[&NewRow],
+    statement: &'static str,
+) -> Result<u64, StoreError> {
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let query = sqlx::query(statement).bind(i64::from(shard.get())).bind(json(rows)?);
+    Ok(query.execute(&mut **transaction).await?.rows_affected())
+}
+
+fn json(rows: &[&NewRow]) -> Result<String, StoreError> {
+    serde_json::to_string(rows).map_err(|error| StoreError::Refused { problem: error.to_string() })
+}
+
+// `WHERE true` keeps SQLite from reading ON CONFLICT as a join's.
+const INSERT: &str = "
+    INSERT INTO orders (reservation, shard, position, product, user_id, quantity, price_minor, currency, state, late,
+                        created_at_ms, changed_at_ms)
+    SELECT value ->> 'reservation', ?1, value ->> 'position', value ->> 'product', value ->> 'user_id',
+           value ->> 'quantity', value ->> 'price_minor', value ->> 'currency', value ->> 'state', value ->> 'late',
+           value ->> 'at_ms', value ->> 'at_ms'
+    FROM json_each(?2) WHERE true
+    ON CONFLICT (reservation) DO NOTHING";
+const REFUNDED: &str = "
+    INSERT INTO orders (reservation, shard, position, product, user_id, quantity, price_minor, currency, state, late,
+                        created_at_ms, changed_at_ms)
+    SELECT value ->> 'reservation', ?1, value ->> 'position', value ->> 'product', value ->> 'user_id',
+           value ->> 'quantity', value ->> 'price_minor', value ->> 'currency', value ->> 'state', value ->> 'late',
+           value ->> 'at_ms', value ->> 'at_ms'
+    FROM json_each(?2) WHERE true
+    ON CONFLICT (reservation) DO UPDATE SET state = 'refunded', changed_at_ms = excluded.changed_at_ms
+    WHERE orders.state = 'refund_due' AND orders.shard = excluded.shard AND orders.product = excluded.product";
+/// Of the rows that were not written: one that is somebody else's order.
+const CONFLICT: &str = "
+    SELECT orders.reservation, orders.shard, orders.position
+    FROM json_each(?2) JOIN orders ON orders.reservation = value ->> 'reservation'
+    WHERE orders.shard <> ?1 OR orders.product <> value ->> 'product' OR orders.user_id <> value ->> 'user_id'
+       OR orders.quantity <> value ->> 'quantity' OR orders.state <> value ->> 'state'
+       OR (value ->> 'state' <> 'refunded' AND orders.position <> value ->> 'position')
+    LIMIT 1";
