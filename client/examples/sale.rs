@@ -42,8 +42,11 @@ async fn sell_one(client: &Client) -> Result<(), Error> {
     match client.reserve(reserve).await {
         Ok(held) if held.replayed => println!("already {}", held.reservation.state.name()),
         Ok(held) => println!("held until {}", held.reservation.expires_at),
-        Err(Error::Refused(refusal)) => return Ok(println!("refused ({}): {refusal}", refusal.code())),
-        Err(Error::OutcomeUnknown) => return Ok(println!("run me again: the same id tells what happened")),
+        Err(Error::Refused(refusal)) => {
+            println!("refused ({}): {refusal}", refusal.code());
+            return Ok(());
+        }
+        // Error::OutcomeUnknown: run it again, the same id tells what happened.
         Err(error) => return Err(error),
     }
     match client.begin_payment(Payment { target, attempt: 1 }).await {
