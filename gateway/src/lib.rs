@@ -33,6 +33,8 @@ mod timestamp;
 
 use app::App;
 pub use config::{ConfigError, GatewayConfig};
+use orders::{OrderStore, OrderWriter, StoreError};
+use routes::orders::OrderReader;
 
 /// How often histograms are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -43,6 +45,9 @@ pub enum GatewayError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The order database's address cannot be used.
+    #[error(transparent)]
+    Database(#[from] StoreError),
     /// The listening address cannot be had.
     #[error("listening on {address}: {error}; is the port taken?")]
     Listen {
@@ -72,12 +77,17 @@ impl Gateway {
         config.validate()?;
         let client = backend::client_config(&config)?;
         let wanted = config.listen_address()?;
-        let app = Arc::new(App::new(config, None)?);
+        let orders = match config.database.as_str() {
+            "" => None,
+            url => Some(OrderStore::open(url)?),
+        };
+        let reader = orders.clone().map(|store| Arc::new(store) as Arc<dyn OrderReader>);
+        let app = Arc::new(App::new(config, reader)?);
         let failed = |error| GatewayError::Listen { address: wanted, error };
         let listener = TcpListener::bind(wanted).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let shutdown = app.draining.clone();
-        let main = tokio::spawn(serve(app, listener, client));
+        let main = tokio::spawn(serve(app, listener, client, orders));
         tracing::info!(%address, "the gateway serves");
         Ok(Self { address, shutdown, main })
     }
@@ -109,17 +119,27 @@ pub async fn run(config: GatewayConfig, shutdown: CancellationToken) -> Result<(
     Ok(())
 }
 
-async fn serve(app: Arc<App>, listener: TcpListener, client: doorbuster_client::Config) {
+async fn serve(app: Arc<App>, listener: TcpListener, client: doorbuster_client::Config, orders: Option<OrderStore>) {
     let stop = app.draining.clone();
     let drain = Duration::from_millis(app.config.drain_ms);
     let background = TaskTracker::new();
     let connecting = Arc::clone(&app);
     let connect_stop = stop.clone();
-    background.spawn(async move { connecting.backend.connect(client, connect_stop).await });
+    let writer_stop = CancellationToken::new();
+    let writer_ends = writer_stop.clone();
+    background.spawn(async move {
+        connecting.backend.connect(client, connect_stop).await;
+        if let (Some(store), Some(client)) = (orders, connecting.backend.get()) {
+            let metrics = connecting.metrics.orders.clone();
+            OrderWriter::new(client.clone(), store.clone(), metrics).run(writer_ends).await;
+            store.close().await;
+        }
+    });
     background.spawn(upkeep(Arc::clone(&app), stop.clone()));
     background.close();
     server::serve(listener, Arc::clone(&app), stop, drain).await;
     app.saga.shutdown(drain).await;
+    writer_stop.cancel();
     background.wait().await;
     if let Some(client) = app.backend.get() {
         client.clone().close().await;

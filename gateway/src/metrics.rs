@@ -6,6 +6,7 @@ use std::time::Duration;
 use ::metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use crate::orders::OrderMetrics;
 use crate::problem::kinds;
 use crate::routes::TABLE;
 use crate::saga::step::Outcome;
@@ -25,6 +26,8 @@ pub struct Metrics {
     payments: [Counter; 5],
     in_progress: Gauge,
     connections: Gauge,
+    /// What the order writer counts.
+    pub orders: OrderMetrics,
 }
 
 impl Metrics {
@@ -58,6 +61,7 @@ impl Metrics {
             payments: ["confirmed", "declined", "refund_due", "unsettled", "unresolved"].map(ended),
             in_progress: gauge(&recorder, "doorbuster_gateway_requests_in_progress"),
             connections: gauge(&recorder, "doorbuster_gateway_connections"),
+            orders: OrderMetrics::new(&recorder),
         }
     }
 

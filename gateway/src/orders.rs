@@ -9,6 +9,7 @@
 mod feed;
 mod metrics;
 mod postgres;
+mod reader;
 mod row;
 mod sqlite;
 mod store;
