@@ -265,6 +265,8 @@ fn start_shard(
         tick: config.tick(),
         election_ticks: u32::try_from(config.election_ticks()).unwrap_or(u32::MAX),
         lease_margin: Duration::from_millis(config.election_ms / 10),
+        // A follower that lags by less than this needs no snapshot; a sixteenth of what a snapshot may cut is 4 MiB by default.
+        trailing_bytes: config.snapshot_bytes / 16,
         seed: u64::from(config.node),
         ..NodeConfig::new(u64::from(config.node), recovered.shard, voters)
     };

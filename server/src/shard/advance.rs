@@ -134,7 +134,9 @@ impl Shard {
                 let failure = Failure::NotLeader { leader: leader.map(node_id) };
                 calls.into_iter().for_each(|call| round.answers.push(call.to, Err(failure.clone())));
             }
-            ProposeError::Size { bytes, limit } => unreachable!("an entry of {bytes} bytes was built, the limit is {limit}"),
+            ProposeError::Size { bytes, limit } => {
+                unreachable!("an entry of {bytes} bytes was built, the limit is {limit}")
+            }
         }
     }
 

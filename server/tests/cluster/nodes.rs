@@ -177,6 +177,12 @@ impl Nodes {
     }
 }
 
+/// For [`Nodes::start_with`]: snapshots every hundred entries, and hardly any entries kept behind them.
+pub fn cut_often(config: &mut ServerConfig) {
+    config.snapshot_entries = 100;
+    config.snapshot_bytes = 64 << 10;
+}
+
 /// Waits until it is so, or fails.
 pub async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let waiting = async {

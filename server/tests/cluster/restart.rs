@@ -7,7 +7,7 @@ use doorbuster_protocol::types::{ProductId, Quantity};
 use doorbuster_server::{Server, ServerConfig};
 
 use crate::caller::{product, reserve, target};
-use crate::nodes::Nodes;
+use crate::nodes::{Nodes, cut_often, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_is_there_after_a_restart() {
@@ -43,22 +43,24 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn snapshots_cut_the_log_and_bring_the_state_back() {
-    let mut nodes = Nodes::start_with(1, 1, |config| config.snapshot_entries = 100).await;
+    let mut nodes = Nodes::start_with(1, 1, cut_often).await;
     let mut caller = nodes.caller();
     caller.create(product(7, 1000)).await;
     for n in 1..=400 {
         caller.reserve(reserve(7, n)).await.unwrap();
     }
     let status = || nodes.server(1).service().view.status(doorbuster_protocol::types::ShardId(0));
-    crate::nodes::eventually("the log is cut", || status().first.0 > 100).await;
+    eventually("the log is cut", || status().first.0 > 100).await;
+    // The status is refreshed every tick.
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     let hash = status().state_hash;
     nodes.abort(1).await;
     nodes.restart(1).await.unwrap();
     nodes.wait_for_leaders().await;
     let view = caller.product(ProductId(7)).await;
     assert_eq!((view.available, view.held), (Quantity(600), Quantity(400)));
-    let status = nodes.server(1).service().view.status(doorbuster_protocol::types::ShardId(0));
-    assert_eq!(status.state_hash, hash);
+    let status = || nodes.server(1).service().view.status(doorbuster_protocol::types::ShardId(0));
+    eventually("the state is what it was", || status().state_hash == hash).await;
     assert!(caller.reserve(reserve(7, 1)).await.unwrap().replayed, "the filter knows it too");
     nodes.end().await;
 }
@@ -116,14 +118,14 @@ async fn a_damaged_log_is_not_served_from() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn part_of_a_folder_is_no_folder() {
-    let mut nodes = Nodes::start_with(1, 1, |config| config.snapshot_entries = 100).await;
+    let mut nodes = Nodes::start_with(1, 1, cut_often).await;
     let mut caller = nodes.caller();
     caller.create(product(7, 1000)).await;
     for n in 1..=250 {
         caller.reserve(reserve(7, n)).await.unwrap();
     }
     let shard = doorbuster_protocol::types::ShardId(0);
-    crate::nodes::eventually("the log is cut", || nodes.server(1).service().view.status(shard).first.0 > 100).await;
+    eventually("the log is cut", || nodes.server(1).service().view.status(shard).first.0 > 100).await;
     nodes.shut_down(1).await;
     fs::remove_dir_all(nodes.config(1).data.join("snapshots")).unwrap();
     let Err(error) = nodes.restart(1).await else { panic!("served without the state before the log") };

@@ -13,7 +13,7 @@ use doorbuster_protocol::request::RequestBody;
 use doorbuster_protocol::types::{NodeId, ProductId, Quantity, ShardId, shard_of};
 
 use crate::caller::{Connection, command, product, reserve, target};
-use crate::nodes::{Nodes, eventually};
+use crate::nodes::{Nodes, cut_often, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaders_spread_out_and_followers_point_to_them() {
@@ -160,7 +160,7 @@ async fn a_leader_without_a_quorum_grants_nothing_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_lags_behind_the_log_catches_up_by_snapshot() {
-    let mut nodes = Nodes::start_with(3, 1, |config| config.snapshot_entries = 100).await;
+    let mut nodes = Nodes::start_with(3, 1, cut_often).await;
     let mut caller = nodes.caller();
     caller.create(product(7, 10_000)).await;
     let leader = nodes.leader(0).await;
