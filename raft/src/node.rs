@@ -215,12 +215,10 @@ impl<S: StateMachine> Node<S> {
     /// One round: everything that raft has ready, in the order that `ready` explains.
     pub fn poll(&mut self, now: Monotonic) -> Effects<S::Outcome> {
         self.observe(now);
-        let mut effects = Effects::default();
-        effects.persist = self.note_recovered_mark();
-        if effects.persist.is_some() {
-            effects.more = true;
-            return effects;
+        if let Some(append) = self.note_recovered_mark() {
+            return Effects { persist: Some(append), more: true, ..Effects::default() };
         }
+        let mut effects = Effects::default();
         self.release(&mut effects);
         self.ask_reads();
         if self.raw.has_ready() {
@@ -370,16 +368,14 @@ impl<S: StateMachine> Node<S> {
             Err(error) => panic!("shard {}: {kind:?} from node {from}: {error}", self.config.shard),
         }
         let raft = &self.raw.raft;
+        let follows = raft.state == StateRole::Follower && raft.term == term && raft.leader_id == from;
+        let leads = raft.state == StateRole::Leader && raft.term == term;
         match kind {
-            MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot => {
-                if raft.state == StateRole::Follower && raft.term == term && raft.leader_id == from {
-                    self.promise.bind(self.now, term, stamp);
-                }
+            MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot if follows => {
+                self.promise.bind(self.now, term, stamp);
             }
-            MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse => {
-                if raft.state == StateRole::Leader && raft.term == term {
-                    self.lease.acknowledge(term, from, stamp);
-                }
+            MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse if leads => {
+                self.lease.acknowledge(term, from, stamp);
             }
             _ => {}
         }

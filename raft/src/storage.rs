@@ -223,15 +223,11 @@ impl Storage for View {
 
 /// Raft's form of an entry.
 pub(crate) fn to_raft(entry: Entry) -> RaftEntry {
-    let mut raft = RaftEntry::default();
-    raft.index = entry.index;
-    raft.term = entry.term;
-    raft.entry_type = match entry.kind {
+    let entry_type = match entry.kind {
         EntryKind::Normal => EntryType::EntryNormal,
         EntryKind::ConfChange => EntryType::EntryConfChangeV2,
     };
-    raft.data = entry.data;
-    raft
+    RaftEntry { index: entry.index, term: entry.term, entry_type, data: entry.data, ..RaftEntry::default() }
 }
 
 /// The log's form of an entry; shares the data.

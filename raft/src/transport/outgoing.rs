@@ -101,10 +101,14 @@ async fn carry(stream: TcpStream, queue: &Queue, shared: &Shared) -> io::Result<
     }
 }
 
-/// The other end has nothing to say but that it is there.
+/// The other end has nothing to say but that it is there. Ok: it has closed the connection.
 async fn listen(reader: &mut (impl AsyncRead + Unpin), silence: Duration) -> io::Result<()> {
     loop {
-        in_time(silence, frame::read(reader, MAX_GREETING), "hearing from the peer").await?.expect(Kind::Alive)?;
+        match in_time(silence, frame::read(reader, MAX_GREETING), "hearing from the peer").await {
+            Ok(frame) => frame.expect(Kind::Alive)?,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) => return Err(error),
+        };
     }
 }
 

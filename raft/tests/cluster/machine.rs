@@ -36,7 +36,7 @@ impl StateMachine for Words {
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
         let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
         self.0 = snapshot.chunks_exact(16).map(|pair| (number(&pair[..8]), number(&pair[8..]))).collect();
-        if snapshot.len() % 16 == 0 { Ok(()) } else { Err("cut".into()) }
+        if snapshot.len().is_multiple_of(16) { Ok(()) } else { Err("cut".into()) }
     }
 }
 
