@@ -11,7 +11,7 @@ use crate::journal::Journal;
 use crate::record::Reservation;
 
 /// See the module. A clone is cheap.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Feed {
     entries: Journal<FeedEntry>,
     digest: u64,

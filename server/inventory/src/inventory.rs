@@ -17,6 +17,7 @@ mod sale;
 mod state;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use doorbuster_protocol::command::{Command, Target};
 use doorbuster_protocol::failure::{Argument, Refusal};
@@ -35,7 +36,6 @@ use crate::wheel::END_OF_TIME;
 pub(crate) use state::State;
 
 /// One shard's state.
-#[derive(Debug)]
 pub struct Inventory {
     shard: ShardId,
     limits: Limits,
@@ -230,6 +230,19 @@ impl Inventory {
     fn reservation_reply(&self, slot: u32, replayed: bool) -> Reply {
         let reservation = self.view(&self.reservations.get(slot));
         Reply::Reservation(ReservationReply { replayed, time: self.time, reservation })
+    }
+}
+
+/// Says how much there is; the state itself is far too much to be told.
+impl fmt::Debug for Inventory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inventory")
+            .field("shard", &self.shard)
+            .field("applied", &self.applied)
+            .field("time", &self.time)
+            .field("products", &self.products.len())
+            .field("reservations", &self.reservations.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -9,7 +9,6 @@ use crate::directory::{Directory, Hashed};
 use crate::journal::Journal;
 
 /// See the module.
-#[derive(Debug)]
 pub(crate) struct Operations {
     done: Journal<Operation>,
     index: Directory<Indexed>,

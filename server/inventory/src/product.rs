@@ -19,7 +19,6 @@ use crate::view::GateView;
 const GRACE: Millis = Millis(60_000);
 
 /// See the module.
-#[derive(Debug)]
 pub(crate) struct Product {
     /// As it was created; the stock of today is in `units`.
     pub(crate) spec: Arc<ProductSpec>,

@@ -10,7 +10,6 @@ use crate::slab::Slab;
 use crate::wheel::{Budget, Links, Wheel};
 
 /// See the module.
-#[derive(Debug)]
 pub(crate) struct Reservations {
     slab: Slab,
     index: Directory<Indexed>,
@@ -143,7 +142,6 @@ impl Reservations {
 }
 
 /// Reservations as they were when they were frozen.
-#[derive(Debug)]
 pub(crate) struct FrozenReservations {
     slab: Slab,
     wheel: Wheel,

@@ -13,7 +13,7 @@ use crate::wheel::{Link, Links};
 const PAGE: u32 = 256;
 
 /// See the module. A clone costs one pointer a page.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Slab {
     pages: Vec<Arc<Vec<Record>>>,
     /// First vacant slot; `END` if all are taken.

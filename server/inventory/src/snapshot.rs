@@ -12,6 +12,7 @@
 mod read;
 mod write;
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -32,7 +33,6 @@ const MAGIC: [u8; 8] = *b"DBSTOCK\n";
 const VERSION: u16 = 1;
 
 /// A shard's state as it was when it was frozen. Shares its pages with the inventory until either changes them.
-#[derive(Debug)]
 pub struct Frozen {
     pub(crate) shard: ShardId,
     pub(crate) applied: LogIndex,
@@ -46,7 +46,6 @@ pub struct Frozen {
 }
 
 /// A product as it was when it was frozen.
-#[derive(Debug)]
 pub(crate) struct FrozenProduct {
     pub(crate) spec: Arc<ProductSpec>,
     pub(crate) units: Units,
@@ -73,6 +72,12 @@ impl Frozen {
     /// Those of `out`.
     pub fn write_to(self, out: &mut dyn io::Write) -> io::Result<()> {
         write::write(&self, out)
+    }
+}
+
+impl fmt::Debug for Frozen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frozen").field("shard", &self.shard).field("applied", &self.applied).finish_non_exhaustive()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::digest::{Digest, Kind, key};
 use crate::directory::{Directory, Hashed};
 
 /// See the module. Users without units have no entry. A clone is cheap.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Users {
     counts: Directory<UserCount>,
     digest: u64,

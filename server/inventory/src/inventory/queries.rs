@@ -29,6 +29,12 @@ impl Inventory {
         self.reservations.find(reservation).is_some()
     }
 
+    /// The ids of all reservations, live and retained, each once and in no order that means anything. How many there
+    /// are is the iterator's exact size.
+    pub fn reservation_ids(&self) -> impl ExactSizeIterator<Item = ReservationId> {
+        Ids { left: self.reservations.len(), ids: self.reservations.iter().map(|(_, reservation)| reservation.id) }
+    }
+
     /// One product.
     ///
     /// # Errors
@@ -100,6 +106,28 @@ impl Inventory {
         }
     }
 }
+
+/// An iterator over as many ids as are `left`.
+struct Ids<I> {
+    left: usize,
+    ids: I,
+}
+
+impl<I: Iterator<Item = ReservationId>> Iterator for Ids<I> {
+    type Item = ReservationId;
+
+    fn next(&mut self) -> Option<ReservationId> {
+        let id = self.ids.next()?;
+        self.left -= 1;
+        Some(id)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<I: Iterator<Item = ReservationId>> ExactSizeIterator for Ids<I> {}
 
 fn page(limit: u32) -> usize {
     limit.min(MAX_PAGE) as usize

@@ -7,7 +7,7 @@
 mod naive;
 mod random;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 
 use doorbuster_inventory::{Frozen, Inventory, Limits};
@@ -294,6 +294,9 @@ impl Trial {
         let products: Vec<_> = naive.products.keys().skip_while(|id| id.0 <= 1).take(2).collect();
         let products: Vec<_> = products.into_iter().map(|id| naive.product_view(*id)).collect();
         self.equal(&self.inventory.products(ProductId(1), 2), &products, "page of products");
+        let ids: BTreeSet<_> = self.inventory.reservation_ids().collect();
+        self.equal(&ids, &naive.reservations.keys().copied().collect(), "ids");
+        self.equal(&self.inventory.reservation_ids().len(), &ids.len(), "number of ids");
         for view in naive.reservations.values().map(|made| made.view) {
             let target = Target { product: view.product, reservation: view.reservation, user: view.user };
             self.equal(&self.inventory.reservation(&target), &Ok(view), "reservation by its owner");
