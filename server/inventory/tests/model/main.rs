@@ -22,7 +22,7 @@ use naive::Naive;
 use random::Random;
 
 const SHARD: ShardId = ShardId(3);
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 100;
 const COMMANDS: u64 = 1200;
 
 #[test]
