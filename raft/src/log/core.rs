@@ -240,6 +240,12 @@ impl LogCore {
         };
         if let Some(mark) = append.mark.filter(|mark| mark.index > tip.mark.index) {
             let continues = tip.continues(mark);
+            if !continues && mark.index <= tip.hard_state.commit {
+                let (at, commit) = (mark.index, tip.hard_state.commit);
+                return Err(misuse(format!(
+                    "a snapshot of another history ends at {at}, {commit} entries are committed"
+                )));
+            }
             tip.advance(mark, continues);
             record::push_position(&mut self.buffer, shard, Kind::Mark, continues, mark);
         }
@@ -255,6 +261,9 @@ impl LogCore {
             if !tip.accepts(entry.index) {
                 let (from, to) = (tip.mark.index + 1, tip.last);
                 return Err(misuse(format!("entry {} does not fit a log from {from} to {to}", entry.index)));
+            }
+            if entry.index <= tip.hard_state.commit {
+                return Err(misuse(format!("entry {} would replace one that is committed", entry.index)));
             }
             tip.append(entry.index, entry.term, self.active.number);
             record::push_entry(&mut self.buffer, shard, entry);
@@ -306,7 +315,7 @@ impl LogCore {
         }
         let mut round = self.assemble(cut);
         let synced = self.config.sync;
-        let place = RoundPlace { nonce: self.active.nonce, sequence: self.sequence, offset: self.end, synced };
+        let place = RoundPlace { nonce: self.active.nonce, sequence: self.sequence, synced };
         let (written, segment) = (&mut self.written, self.active.number);
         record::seal(&mut round, place, |record| note(written, record, segment));
         write_whole(&*self.active.file, self.end as u64, &round).map_err(|e| self.io("write", e))?;

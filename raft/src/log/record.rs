@@ -9,7 +9,7 @@
 //! | length of records and padding | u32 | CRC-32 of all else in the record | u32 |
 //! | sequence number | u64 | shard | u16 |
 //! | records | u32 | kind | u8 |
-//! | faint portions | u32 | flag | u8 |
+//! | zero | u32 | flag | u8 |
 //! | flags: 1 = was not synced | u32 | term | u64 |
 //! | CRC-32 of the above | u32 | index | u64 |
 //!
@@ -17,9 +17,9 @@
 //! segment, another log or another round never look valid.
 //!
 //! *Torn or damaged?* Before a round is written, its place is all zeros. A sector is written as a whole or not at all, so a
-//! torn round misses whole sectors, that is, more of its *portions* (its part of a sector) are zero than when it was
-//! written. The header says how many portions may look so (those with at most one bit set, or one flipped bit could play a
-//! missing sector). A round that is invalid although no sector is missing was damaged after it had been written.
+//! torn round misses whole sectors: those are zeros still. To tell such zeros from data, what follows the header is masked
+//! with pseudorandom bits, after which no part of it, however short, is zeros or close to it. A round that is invalid
+//! although no sector of it is missing was damaged after it had been written.
 
 use bytes::Bytes;
 use crc32fast::Hasher;
@@ -40,6 +40,8 @@ pub(super) const CHECKPOINT_BYTES: usize = 3 * RECORD_HEADER + 8;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"DBRN");
 const UNSYNCED: u32 = 1;
+/// Step of splitmix64.
+pub(super) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 const _: () = assert!(SECTOR_BYTES.is_multiple_of(ROUND_ALIGN) && ROUND_HEADER <= ROUND_ALIGN);
 
@@ -168,8 +170,6 @@ fn push(out: &mut Vec<u8>, shard: ShardId, kind: Kind, flag: u8, (term, index): 
 pub(super) struct RoundPlace {
     pub(super) nonce: u64,
     pub(super) sequence: u64,
-    /// Byte position in the segment file.
-    pub(super) offset: usize,
     pub(super) synced: bool,
 }
 
@@ -187,15 +187,13 @@ pub(super) fn seal(round: &mut Vec<u8>, place: RoundPlace, mut each: impl FnMut(
     }
     assert_eq!(at, round.len(), "the buffer holds whole records");
     round.resize(round.len().next_multiple_of(ROUND_ALIGN), 0);
-    let payload = round.len() - ROUND_HEADER;
-    let faint =
-        portions(place.offset + ROUND_HEADER, &round[ROUND_HEADER..]).filter(|portion| is_faint(portion)).count();
-    let header = &mut round[..ROUND_HEADER];
+    let (header, payload) = round.split_at_mut(ROUND_HEADER);
+    mask(payload, place.nonce, place.sequence);
     header[0..4].copy_from_slice(&MAGIC.to_le_bytes());
-    header[4..8].copy_from_slice(&length(payload).to_le_bytes());
+    header[4..8].copy_from_slice(&length(payload.len()).to_le_bytes());
     header[8..16].copy_from_slice(&place.sequence.to_le_bytes());
     header[16..20].copy_from_slice(&records.to_le_bytes());
-    header[20..24].copy_from_slice(&length(faint).to_le_bytes());
+    header[20..24].fill(0);
     header[24..28].copy_from_slice(&(if place.synced { 0 } else { UNSYNCED }).to_le_bytes());
     let checksum = header_checksum(header, place.nonce);
     header[28..32].copy_from_slice(&checksum.to_le_bytes());
@@ -203,18 +201,17 @@ pub(super) fn seal(round: &mut Vec<u8>, place: RoundPlace, mut each: impl FnMut(
 
 /// A verified round in a segment's bytes.
 #[derive(Debug)]
-pub(super) struct Round<'a> {
+pub(super) struct Round {
     pub(super) sequence: u64,
     /// Position after it.
     pub(super) end: usize,
-    records: &'a [u8],
+    records: Vec<u8>,
     count: u32,
 }
 
-impl<'a> Round<'a> {
-    /// Its records with their positions relative to the end of the round's header.
-    pub(super) fn records(&self) -> impl Iterator<Item = Record<'a>> + use<'a> {
-        walk(self.records, self.count).map(|(_, record)| record)
+impl Round {
+    pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        walk(&self.records, self.count).map(|(_, record)| record)
     }
 }
 
@@ -238,12 +235,16 @@ pub(super) struct Damage {
 }
 
 /// The round at `at` of a segment's bytes. `expected` is its sequence number, if known.
-pub(super) fn read_round(bytes: &[u8], at: usize, nonce: u64, expected: Option<u64>) -> Result<Round<'_>, Stop> {
+pub(super) fn read_round(bytes: &[u8], at: usize, nonce: u64, expected: Option<u64>) -> Result<Round, Stop> {
     let Some(header) = bytes.get(at..at + ROUND_HEADER) else { return Err(Stop::Blank) };
     if is_zero(header) {
         return Err(if is_zero(&bytes[at..]) { Stop::Blank } else { Stop::Torn(None) });
     }
-    let damaged = |what: String| Stop::Damaged(Damage { offset: at, record: first_owner(bytes, at), what });
+    let start = at + ROUND_HEADER;
+    let damaged = |what: String| {
+        let record = expected.and_then(|sequence| first_owner(&bytes[start..], nonce, sequence));
+        Stop::Damaged(Damage { offset: at, record, what })
+    };
     if !is_header(header, nonce) {
         return Err(damaged("the header of a round has a wrong checksum".into()));
     }
@@ -251,20 +252,19 @@ pub(super) fn read_round(bytes: &[u8], at: usize, nonce: u64, expected: Option<u
     if let Some(expected) = expected.filter(|expected| *expected != sequence) {
         return Err(damaged(format!("round {sequence} stands where round {expected} belongs")));
     }
-    let start = at + ROUND_HEADER;
     let end = usize::try_from(u32_at(header, 4)).ok().and_then(|payload| start.checked_add(payload));
-    let Some(records) = end.and_then(|end| bytes.get(start..end)) else {
+    let Some(masked) = end.and_then(|end| bytes.get(start..end)) else {
         return Err(damaged("a round is longer than its segment".into()));
     };
-    let count = u32_at(header, 16);
-    match verify(records, count, &record_seed(nonce, sequence)) {
+    let (mut records, count) = (masked.to_vec(), u32_at(header, 16));
+    mask(&mut records, nonce, sequence);
+    match verify(&records, count, &record_seed(nonce, sequence)) {
         Ok(()) => Ok(Round { sequence, end: start + records.len(), records, count }),
+        Err(_) if portions(start, masked).any(is_zero) => Err(Stop::Torn(end)),
         Err((offset, record)) => {
-            let missing = portions(start, records).filter(|portion| is_zero(portion)).count();
-            let torn = length(missing) > u32_at(header, 20);
             let hint = if u32_at(header, 24) & UNSYNCED == 0 { "" } else { " (it was written with durability memory)" };
             let what = format!("a record has a wrong checksum in round {sequence}{hint}");
-            Err(if torn { Stop::Torn(end) } else { Stop::Damaged(Damage { offset: start + offset, record, what }) })
+            Err(Stop::Damaged(Damage { offset: start + offset, record, what }))
         }
     }
 }
@@ -330,10 +330,28 @@ fn walk(records: &[u8], count: u32) -> impl Iterator<Item = (usize, Record<'_>)>
 }
 
 /// Whose record follows a header that cannot be trusted: only a hint for the message.
-fn first_owner(bytes: &[u8], at: usize) -> Option<(ShardId, u64)> {
-    let record = Record::first(bytes.get(at + ROUND_HEADER..)?)?;
+fn first_owner(masked: &[u8], nonce: u64, sequence: u64) -> Option<(ShardId, u64)> {
+    let mut bytes = masked.to_vec();
+    mask(&mut bytes, nonce, sequence);
+    let record = Record::first(&bytes)?;
     record.kind?;
     Some((record.shard, record.index))
+}
+
+/// Adds pseudorandom bits (splitmix64), or takes them away again.
+fn mask(payload: &mut [u8], nonce: u64, sequence: u64) {
+    let mut state = nonce ^ sequence.rotate_left(32);
+    for word in payload.as_chunks_mut::<8>().0 {
+        state = state.wrapping_add(GOLDEN);
+        *word = (u64::from_le_bytes(*word) ^ mixed(state)).to_le_bytes();
+    }
+}
+
+/// The finaliser of splitmix64: every bit of the result depends on every bit of the number.
+pub(super) fn mixed(mut number: u64) -> u64 {
+    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 /// The parts of `bytes`, which lie at `offset` of a file, by sector.
@@ -341,15 +359,6 @@ fn portions(offset: usize, bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let first = (SECTOR_BYTES - offset % SECTOR_BYTES).min(bytes.len());
     let (head, rest) = bytes.split_at(first);
     std::iter::once(head).filter(|head| !head.is_empty()).chain(rest.chunks(SECTOR_BYTES))
-}
-
-/// At most one bit set.
-fn is_faint(portion: &[u8]) -> bool {
-    let mut ones = 0;
-    portion.iter().all(|byte| {
-        ones += byte.count_ones();
-        ones <= 1
-    })
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

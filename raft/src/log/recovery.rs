@@ -121,7 +121,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn round(&mut self, segment: &Segment, at: usize, round: &Round<'_>) -> Result<usize, LogError> {
+    fn round(&mut self, segment: &Segment, at: usize, round: &Round) -> Result<usize, LogError> {
         if let Some(cut) = &self.cut {
             let what = format!("a round is torn or missing here, but segment {} goes on after it", segment.number);
             return Err(damaged(&cut.segment, Damage { offset: cut.start, record: None, what }));
@@ -238,7 +238,7 @@ impl Replay {
         Self { started: false, shards: vec![Shard::default(); usize::from(shards)] }
     }
 
-    fn round(&mut self, segment: u64, round: &Round<'_>) -> Result<(), Wrong> {
+    fn round(&mut self, segment: u64, round: &Round) -> Result<(), Wrong> {
         for record in round.records() {
             let wrong = |what: String| ((record.shard, record.index), what);
             let Some(shard) = self.shards.get_mut(usize::from(record.shard)) else {

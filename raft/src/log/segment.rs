@@ -10,7 +10,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{LogConfig, LogError, record::seeded};
+use super::{
+    LogConfig, LogError,
+    record::{GOLDEN, mixed, seeded},
+};
 use crate::disk::{Disk, DiskFile, write_whole};
 
 /// Where a segment's rounds start; a page, so that writing them never touches the header's.
@@ -142,18 +145,22 @@ fn check_header(config: &LogConfig, number: u64, bytes: &[u8], path: &Path) -> R
     Ok(nonce)
 }
 
+/// The nonce that a segment's header leads to.
+#[cfg(test)]
+pub(super) fn segment_nonce(bytes: &[u8]) -> u64 {
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    nonce(word(8), word(16))
+}
+
 fn checksum(header: &[u8], nonce: u64) -> u32 {
     let mut hasher = seeded(nonce);
     hasher.update(&header[..HEADER - 4]);
     hasher.finalize()
 }
 
-/// Mixes identity and number (the finaliser of splitmix64), so that no two segments share a nonce.
+/// No two segments share one, neither of the same log nor of two.
 fn nonce(identity: u64, number: u64) -> u64 {
-    let mut mixed = identity ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+    mixed(identity ^ number.wrapping_mul(GOLDEN))
 }
 
 fn size(bytes: u64, path: &Path) -> Result<usize, LogError> {

@@ -142,11 +142,13 @@ fn an_append_larger_than_a_segment_takes_several_rounds() {
 
 #[test]
 fn appends_that_break_the_rules_are_refused_and_end_the_log() {
-    let cases: [(Append, &str); 6] = [
+    let cases: [(Append, &str); 8] = [
         (append(0, 9, vec![entry(4, 1, b"")]), "entry 4 does not fit a log from 2 to 2"),
         (append(0, 9, vec![entry(1, 1, b"")]), "entry 1 does not fit a log from 2 to 2"),
         (append(0, 9, vec![entry(3, 1, b""), entry(5, 1, b"")]), "entry 5 does not fit a log from 2 to 3"),
         (with_state(append(0, 9, Vec::new()), 1, 1, 3), "commits 3, but its log ends at 2"),
+        (append(1, 9, vec![entry(2, 2, b"")]), "entry 2 would replace one that is committed"),
+        (marked(1, 9, 2, 2), "a snapshot of another history ends at 2"),
         (append(0, 9, vec![entry(3, 1, &[0; 20 << 10])]), "entry 3 is larger than a segment"),
         (append(SHARDS, 9, Vec::new()), "there are only 3 shards"),
     ];
@@ -155,6 +157,8 @@ fn appends_that_break_the_rules_are_refused_and_end_the_log() {
         let (mut core, _) = reopen(&disk).unwrap();
         store(&mut core, &append(0, 1, vec![entry(1, 1, b""), entry(2, 1, b"")]));
         store(&mut core, &marked(0, 2, 1, 1));
+        let committed = append(1, 1, vec![entry(1, 1, b""), entry(2, 1, b"")]);
+        store(&mut core, &with_state(committed, 1, 0, 2));
         let error = core.append(&wrong).unwrap_err().to_string();
         assert!(error.contains(message), "{error}");
         assert!(matches!(core.flush_round(), Err(LogError::Failed)));

@@ -109,7 +109,7 @@ fn run(seed: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 250, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_crash_at_any_point_loses_nothing_durable_and_invents_nothing(seed in any::<u64>()) {

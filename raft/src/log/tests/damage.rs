@@ -8,7 +8,11 @@ use crate::{
         Disk,
         fault::{Dice, FaultDisk},
     },
-    log::{format, record::RECORD_HEADER, segment::DATA_START},
+    log::{
+        format,
+        record::{ROUND_ALIGN, ROUND_HEADER, read_round},
+        segment::{DATA_START, segment_nonce},
+    },
     types::Recovered,
 };
 
@@ -99,11 +103,20 @@ fn in_a_round_that_was_never_synced_a_flip_cuts_or_refuses() {
 #[test]
 fn the_refusal_names_file_offset_shard_and_index() {
     let disk = filled();
-    // The data of shard 2 is the index, 302 times.
-    let place = |path: &Path| disk.contents(path).windows(302).position(|window| *window == [20; 302]);
-    let (path, at) = disk.files().into_iter().find_map(|path| Some((path.clone(), place(&path)?))).unwrap();
-    let refusal = with_flip(&disk, &path, (at + 100) * 8).unwrap_err();
-    let start = format!("damaged log: {} at offset {}, shard 2, index 20: ", path.display(), at - RECORD_HEADER);
+    // Each round holds one entry and a hard state, after the checkpoint in the first of a segment.
+    let path = segment(2);
+    let contents = disk.contents(&path);
+    let nonce = segment_nonce(&contents);
+    let checkpoint = read_round(&contents, DATA_START, nonce, None).unwrap();
+    let second = read_round(&contents, checkpoint.end, nonce, None).unwrap();
+    let victim = second.records().next().unwrap();
+    let refusal = with_flip(&disk, &path, (checkpoint.end + 150) * 8).unwrap_err();
+    let offset = checkpoint.end + ROUND_HEADER;
+    let (file, shard, index) = (path.display(), victim.shard, victim.index);
+    let start = format!("damaged log: {file} at offset {offset}, shard {shard}, index {index}: a record has");
+    let in_header = with_flip(&disk, &path, checkpoint.end * 8).unwrap_err();
+    let same = format!("damaged log: {file} at offset {}, shard {shard}, index {index}: the header", checkpoint.end);
+    assert!(in_header.starts_with(&same), "{in_header}, not {same}");
     assert!(refusal.starts_with(&start), "{refusal}, not {start}");
     assert!(refusal.contains("replace the node"), "{refusal}");
 }
@@ -139,15 +152,36 @@ fn a_missing_sector_is_a_torn_tail_only_at_the_very_end() {
 }
 
 #[test]
+fn a_lost_sector_between_two_rounds_is_not_a_torn_tail() {
+    let disk = formatted();
+    let (mut core, _) = reopen(&disk).unwrap();
+    store(&mut core, &append(0, 1, vec![entry(1, 1, &[1; 1500])]));
+    let boundary = written(&disk, &segment(1)).next_multiple_of(ROUND_ALIGN);
+    assert_ne!(boundary % 512, 0, "the end of one round and the header of the next are in one sector");
+    store(&mut core, &append(0, 2, vec![entry(2, 1, &[2; 1500])]));
+    let mut contents = disk.contents(&segment(1));
+    let sector = boundary / 512 * 512;
+    contents[sector..sector + 512].fill(0);
+    disk.overwrite(&segment(1), &contents);
+    let error = reopen(&disk).err().unwrap().to_string();
+    assert!(error.contains("something was written after it"), "{error}");
+}
+
+#[test]
 fn missing_truncated_swapped_and_foreign_segments_are_refused() {
     type Damage = fn(&FaultDisk);
     let cases: [(&str, Damage); 6] = [
         ("are missing: segments that held them are gone", |disk| disk.remove(&segment(1)).unwrap()),
         ("this segment is missing", |disk| disk.remove(&segment(2)).unwrap()),
-        ("belongs where", |disk| {
-            // An older version of the last segment but one: rounds at its end are lost.
+        ("stands where round", |disk| {
+            // As if the second half of the segment had never been written, to the byte.
             let mut contents = disk.contents(&segment(2));
-            contents[8 << 10..].fill(0);
+            let nonce = segment_nonce(&contents);
+            let mut at = DATA_START;
+            while at < 8 << 10 {
+                at = read_round(&contents, at, nonce, None).unwrap().end;
+            }
+            contents[at..].fill(0);
             disk.overwrite(&segment(2), &contents);
         }),
         ("does not have the length", |disk| {

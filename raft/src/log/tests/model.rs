@@ -67,11 +67,8 @@ impl Model {
         }
         let shard = &after.0[usize::from(number)];
         if dice.chance(40) {
-            let commit = shard.mark.index + dice.below(end(shard).index - shard.mark.index + 1);
+            let commit = shard.hard_state.commit + dice.below(end(shard).index - shard.hard_state.commit + 1);
             append.hard_state = Some(HardState { term: dice.below(9), vote: dice.below(4), commit });
-        } else if shard.hard_state.commit > end(shard).index {
-            // A node never cuts its log below what it has committed; the model's dice may.
-            append.hard_state = Some(HardState { commit: end(shard).index, ..shard.hard_state });
         }
         append
     }
@@ -88,13 +85,14 @@ fn random_mark(shard: &Recovered, dice: &mut Dice) -> SnapshotMark {
         return SnapshotMark { index: end.index + 1 + dice.below(5), term: end.term };
     }
     let entry = &shard.entries[dice.index(shard.entries.len())];
-    SnapshotMark { index: entry.index, term: entry.term + u64::from(dice.chance(10)) }
+    let other = entry.index > shard.hard_state.commit && dice.chance(30);
+    SnapshotMark { index: entry.index, term: entry.term + u64::from(other) }
 }
 
-/// A few entries, mostly at the end; now and then replacing some, now and then a whole lot.
+/// A few entries, mostly at the end; now and then replacing some that are not committed, now and then a whole lot.
 fn random_entries(shard: &Recovered, dice: &mut Dice) -> Vec<Entry> {
     let end = end(shard);
-    let back = if dice.chance(15) { dice.below(end.index - shard.mark.index + 1) } else { 0 };
+    let back = if dice.chance(25) { dice.below(end.index - shard.hard_state.commit + 1) } else { 0 };
     let (first, term) = (end.index + 1 - back, end.term + u64::from(back > 0 || dice.chance(5)));
     let (count, largest) = if dice.chance(3) { (20 + dice.below(20), 2000) } else { (1 + dice.below(4), 1500) };
     (first..first + count).map(|index| random_entry(index, term, largest, dice)).collect()
