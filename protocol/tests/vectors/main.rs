@@ -35,6 +35,7 @@ fn unhex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(byte).collect()
 }
 
+#[allow(clippy::needless_pass_by_value)] // most are made for it
 fn vector(frame: &str, description: &str, bytes: &[u8], value: Value) -> Value {
     json!({ "frame": frame, "description": description, "value": value, "bytes": hex(bytes) })
 }
