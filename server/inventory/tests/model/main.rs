@@ -200,7 +200,10 @@ impl Trial {
 
     fn open_sales(&mut self) {
         for product in (1..4).map(ProductId) {
-            let spec = random::plain_spec(&mut self.random, product);
+            let mut spec = random::plain_spec(&mut self.random, product);
+            if self.random.one_in(5) {
+                spec.opens_at = Timestamp(self.naive.now + self.random.below(1500));
+            }
             self.apply(LogIndex(0), self.naive.now, &Command::CreateProduct(Box::new(spec)));
         }
     }
