@@ -15,6 +15,7 @@ pub struct Connection {
     /// Client addresses of the servers, host:port, comma-separated; one that is up leads to the others
     #[arg(
         long,
+        global = true,
         env = "DOORBUSTER_NODES",
         value_delimiter = ',',
         default_value = "127.0.0.1:7400",
@@ -22,16 +23,16 @@ pub struct Connection {
     )]
     pub nodes: Vec<String>,
     /// The cluster's name; servers of another cluster refuse
-    #[arg(long, env = "DOORBUSTER_CLUSTER", default_value = "doorbuster", value_name = "NAME")]
+    #[arg(long, global = true, env = "DOORBUSTER_CLUSTER", default_value = "doorbuster", value_name = "NAME")]
     pub cluster: String,
     /// File that holds the shared secret which the servers were given; without it none is sent
-    #[arg(long, env = "DOORBUSTER_CREDENTIAL_FILE", value_name = "FILE")]
+    #[arg(long, global = true, env = "DOORBUSTER_CREDENTIAL_FILE", value_name = "FILE")]
     pub credential_file: Option<PathBuf>,
     /// How long to try before giving up, with a unit
-    #[arg(long, env = "DOORBUSTER_TIMEOUT", default_value = "5s", value_parser = parse_duration, value_name = "DURATION")]
+    #[arg(long, global = true, env = "DOORBUSTER_TIMEOUT", default_value = "5s", value_parser = parse_duration, value_name = "DURATION")]
     pub timeout: Millis,
     /// Print one JSON document for programs instead of tables; an error too, on stderr
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub json: bool,
 }
 

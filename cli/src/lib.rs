@@ -105,7 +105,7 @@ pub fn main() -> ExitCode {
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(error) if error.use_stderr() && std::env::args().any(|word| word == "--json") => {
-            return Output::new(true).error(&CliError::usage(error.to_string().trim_end()));
+            return Output::new(true).error(&CliError::usage(first_line(&error.to_string())));
         }
         Err(error) => error.exit(),
     };
@@ -114,6 +114,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => output.error(&error),
     }
+}
+
+/// What clap says is wrong, without the advice for people around it.
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ")
 }
 
 fn block_on(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
