@@ -1,8 +1,8 @@
 //! How ids, durations and times are written at a terminal. Each parser says what it wanted.
 
+use doorbuster_gateway::ids;
 use doorbuster_protocol::limits::RETENTION;
 use doorbuster_protocol::types::{Millis, ProductId, ReservationId, Timestamp, UserId};
-use sha2::{Digest as _, Sha256};
 
 /// A reservation as people and HTTP write it: the product's id, a dash, 32 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,16 +51,8 @@ pub fn parse_user(text: &str) -> Result<UserId, String> {
             .map(UserId)
             .ok_or_else(|| format!("'{text}' is no user: wanted id: and 1 to 32 hex digits, not all 0")),
         None if text.is_empty() => Err("a user's name cannot be empty".to_owned()),
-        None => Ok(user_id(text)),
+        None => Ok(ids::user(text)),
     }
-}
-
-/// The user that a token's subject stands for: the first 16 bytes of the SHA-256 of `doorbuster/user` and the subject.
-#[must_use]
-pub fn user_id(subject: &str) -> UserId {
-    let digest = Sha256::new().chain_update("doorbuster/user").chain_update(subject).finalize();
-    let id = digest.iter().take(16).fold(0u128, |id, byte| (id << 8) | u128::from(*byte));
-    UserId(id.max(1))
 }
 
 fn parse_hex(text: &str) -> Option<u128> {

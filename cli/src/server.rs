@@ -6,7 +6,7 @@ use crate::overlay::Overlay;
 use crate::signals;
 use clap::{Args, Subcommand, ValueEnum};
 use doorbuster_server::config::ServerConfig;
-use doorbuster_server::{identity, logging};
+use doorbuster_server::logging;
 use serde_json::json;
 use std::path::PathBuf;
 use toml::{Table, Value};
@@ -151,7 +151,7 @@ pub async fn run(args: ServerArgs, output: Output) -> Result<(), CliError> {
 }
 
 fn format(config: &ServerConfig, output: Output) -> Result<(), CliError> {
-    let identity = identity::format(config).map_err(|error| CliError::failed(error.to_string()))?;
+    let identity = doorbuster_server::format(config).map_err(|error| CliError::failed(error.to_string()))?;
     let folder = config.data.display();
     let (node, cluster, shards) = (identity.node, &identity.cluster, identity.shards);
     output.print(

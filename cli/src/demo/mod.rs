@@ -7,6 +7,7 @@
 
 pub mod buyers;
 pub mod cluster;
+mod database;
 pub mod disturbance;
 pub mod front;
 pub mod ledger;

@@ -5,6 +5,7 @@ use super::buyers::http::HttpShop;
 use super::buyers::tcp::TcpShop;
 use super::buyers::{Crowd, Doors, Sale};
 use super::cluster::{Cluster, ClusterConfig};
+use super::database;
 use super::front::{Front, FrontConfig};
 use super::ledger::Ledger;
 use super::plan::{PRODUCT, Plan};
@@ -80,12 +81,17 @@ impl Stage {
             ..ClusterConfig::new(&binary, folder.path())
         };
         let cluster = Cluster::start(config).await?;
-        let database = args.database.as_deref();
-        progress.step(&format!("starting the gateway, orders go to {}", database.map_or("SQLite", without_password)));
+        let own = match &args.database {
+            Some(url) => Some(database::own_schema(url, plan.run).await?),
+            None => None,
+        };
+        let place =
+            own.as_ref().map_or_else(|| "SQLite".to_owned(), |own| format!("PostgreSQL, schema {}", own.schema));
+        progress.step(&format!("starting the gateway, orders go to {place}"));
         let front = FrontConfig {
             binary,
             folder: folder.path().join("gateway"),
-            database: database.map(str::to_owned),
+            database: own.map(|own| own.url),
             settings: Table::new(),
         };
         let front = Front::start(front, &cluster).await?;
@@ -193,9 +199,4 @@ impl Stage {
         }
         Ok(())
     }
-}
-
-/// A database's URL as it may be shown.
-fn without_password(url: &str) -> &str {
-    url.rsplit_once('@').map_or(url, |(_, place)| place)
 }

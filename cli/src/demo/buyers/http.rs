@@ -5,9 +5,10 @@ use super::{Card, Denied, Grant, PATIENCE, Paid, Shop};
 use crate::clock;
 use crate::demo::plan::{Buyer, PRODUCT, Plan};
 use crate::error::CliError;
-use crate::names::{parse_reservation, reservation_text, user_id};
+use crate::names::{parse_reservation, reservation_text};
 use crate::token;
 use bytes::Bytes;
+use doorbuster_gateway::ids;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, LOCATION};
@@ -201,7 +202,7 @@ impl Shop for HttpShop {
         let id = answer.body.get("id").and_then(Value::as_str).unwrap_or_default();
         let name = parse_reservation(id)
             .map_err(|error| Denied::Unanswered(format!("{} without an id: {error}", answer.status)))?;
-        let user = user_id(&self.plan.subject(buyer.index));
+        let user = ids::user(&self.plan.subject(buyer.index));
         Ok(Grant { reservation: name.reservation, user, replayed: answer.replayed })
     }
 
