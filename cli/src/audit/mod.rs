@@ -93,7 +93,7 @@ pub async fn run(args: AuditArgs, output: Output) -> Result<(), CliError> {
     let patience = Duration::from_millis(args.patience.0);
     let replicas = replicas::compare(&client, patience).await?;
     let orders = match &args.database {
-        Some(url) => Some(orders::compare(&client, url, &args.connection.cluster, patience).await?),
+        Some(url) => Some(orders::compare(&client, url, patience).await?),
         None => None,
     };
     let audit = Audit { replicas, orders };

@@ -5,10 +5,13 @@ use crate::clock;
 use crate::error::CliError;
 use crate::names::reservation_text;
 use doorbuster_client::Client;
-use doorbuster_protocol::reply::{ReservationState, ReservationView};
+use doorbuster_gateway::orders::{Order, OrderStore};
+use doorbuster_protocol::limits::MAX_PAGE;
+use doorbuster_protocol::reply::{FeedKind, ReservationState, ReservationView};
 use doorbuster_protocol::types::{ProductId, Quantity, ReservationId, UserId};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 
 /// Between two looks at the database.
@@ -74,14 +77,24 @@ impl Orders {
 }
 
 /// Compares, again and again until it agrees or patience ends: orders may still be on their way.
-pub async fn compare(client: &Client, url: &str, cluster: &str, patience: Duration) -> Result<Orders, CliError> {
+pub async fn compare(client: &Client, url: &str, patience: Duration) -> Result<Orders, CliError> {
+    let store = open(url)?;
+    let orders = compare_with(client, &store, patience).await;
+    store.close().await;
+    orders
+}
+
+async fn compare_with(client: &Client, store: &OrderStore, patience: Duration) -> Result<Orders, CliError> {
     let deadline = clock::now() + patience;
     loop {
         let reservations = listing::reservations(client).await?;
-        let orders = match stored(url, cluster).await {
+        let orders = match stored(store).await {
             Ok(orders) => differences(&reservations, &orders),
             Err(error) if clock::now() > deadline => return Err(error),
-            Err(_) => Orders { problems: vec!["the database cannot be read".to_owned()], ..Orders::default() },
+            Err(_) => {
+                tokio::time::sleep(ROUND).await;
+                continue;
+            }
         };
         if orders.problems.is_empty() || clock::now() > deadline {
             return Ok(orders);
@@ -132,10 +145,38 @@ fn name(order: &StoredOrder) -> String {
     reservation_text(order.product, order.reservation)
 }
 
-/// Every order of this cluster in the database.
-pub async fn stored(url: &str, cluster: &str) -> Result<Vec<StoredOrder>, CliError> {
-    let _ = (url, cluster);
-    Ok(Vec::new())
+/// Opens the order database of an audit, which must be there: an audit creates nothing.
+fn open(url: &str) -> Result<OrderStore, CliError> {
+    let file =
+        url.strip_prefix("sqlite:").map(|path| path.trim_start_matches("//").split('?').next().unwrap_or_default());
+    if let Some(file) = file.filter(|file| *file != ":memory:" && !Path::new(file).is_file()) {
+        return Err(CliError::usage(format!("--database {url}: there is no file {file}; name the gateway's database")));
+    }
+    OrderStore::open(url).map_err(|error| CliError::usage(error.to_string()))
+}
+
+/// Every order in the database.
+async fn stored(store: &OrderStore) -> Result<Vec<StoredOrder>, CliError> {
+    let mut all = Vec::new();
+    let mut after = ReservationId(0);
+    loop {
+        let page = store.orders(after, MAX_PAGE).await.map_err(|error| CliError::unavailable(error.to_string()))?;
+        let Some(last) = page.last() else { return Ok(all) };
+        after = last.reservation;
+        all.extend(page.iter().map(StoredOrder::from));
+    }
+}
+
+impl From<&Order> for StoredOrder {
+    fn from(order: &Order) -> Self {
+        let state = match order.state {
+            FeedKind::Confirmed => ReservationState::Confirmed,
+            FeedKind::RefundDue => ReservationState::RefundDue,
+            FeedKind::Refunded => ReservationState::Refunded,
+        };
+        let (product, reservation, user, quantity) = (order.product, order.reservation, order.user, order.quantity);
+        Self { product, reservation, user, quantity, state }
+    }
 }
 
 #[cfg(test)]

@@ -174,7 +174,7 @@ async fn sell(
 ) -> (Option<Kill>, Vec<String>) {
     let mut failures = Vec::new();
     let arrivals = stage.doors().arrivals(sale);
-    let come_again = stage.doors().come_again(sale, (sale.plan.rate / 20).max(200));
+    let come_again = stage.doors().come_again(sale, (sale.plan.rate / 20).max(20));
     let kill = async {
         if args.no_kill {
             Ok(None)

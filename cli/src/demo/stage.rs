@@ -143,7 +143,7 @@ impl Stage {
 
     /// Waits for the orders and compares everything with everything.
     pub async fn audit(&self, orders_within: Duration) -> Result<Audit, CliError> {
-        let orders = orders::compare(&self.client, &self.database, self.cluster.name(), orders_within).await?;
+        let orders = orders::compare(&self.client, &self.database, orders_within).await?;
         let replicas = replicas::compare(&self.client, REPLICAS_WITHIN).await?;
         Ok(Audit { replicas, orders: Some(orders) })
     }
