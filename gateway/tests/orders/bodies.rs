@@ -1,0 +1,305 @@
+//! What must hold whatever the database.
+
+use std::time::Duration;
+
+use doorbuster_gateway::orders::{Order, OrderMetrics, OrderStore, OrderWriter, StoreError, Stored};
+use doorbuster_protocol::reply::{FeedEntry, FeedKind};
+use doorbuster_protocol::types::{
+    Currency, FeedPosition, Money, ProductId, Quantity, ReservationId, ShardId, Timestamp, UserId,
+};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::database::{Database, eventually};
+use crate::feed::{Feeds, entry};
+
+const SHARD: ShardId = ShardId(0);
+
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+fn start(feeds: &Feeds, store: OrderStore, metrics: OrderMetrics) -> Running {
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(OrderWriter::new(feeds.clone(), store, metrics).run(stop.clone()));
+    Running { stop, task }
+}
+
+impl Running {
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+fn entries(shard: u16, positions: std::ops::RangeInclusive<u64>) -> Vec<FeedEntry> {
+    positions.map(|position| entry(shard, position)).collect()
+}
+
+async fn all(store: &OrderStore) -> Vec<Order> {
+    let mut orders = Vec::new();
+    let mut after = ReservationId(0);
+    loop {
+        let page = store.orders(after, 700).await.unwrap();
+        let Some(last) = page.last() else { return orders };
+        after = last.reservation;
+        orders.extend(page);
+    }
+}
+
+/// Every order of the shards' feeds, each once, from its place.
+async fn assert_complete(store: &OrderStore, shards: u16, each: u64) {
+    let mut found: Vec<_> = all(store).await.iter().map(|order| (order.shard.get(), order.position.get())).collect();
+    found.sort_unstable();
+    let expected: Vec<_> = (0..shards).flat_map(|shard| (1..=each).map(move |position| (shard, position))).collect();
+    assert_eq!(found.len(), expected.len());
+    assert_eq!(found, expected);
+    assert_eq!(store.count().await.unwrap(), u64::from(shards) * each);
+}
+
+pub async fn an_order_is_read_as_it_was_written(database: Database) {
+    let store = database.store();
+    assert_eq!(store.position(SHARD).await.unwrap(), FeedPosition(0));
+    assert_eq!(store.count().await.unwrap(), 0);
+    let plain = entry(0, 1);
+    let extreme = FeedEntry {
+        position: FeedPosition(2),
+        kind: FeedKind::Confirmed,
+        product: ProductId(u64::MAX),
+        reservation: ReservationId(u128::MAX),
+        user: UserId(u128::MAX - 1),
+        quantity: Quantity(10_000),
+        price: Money { minor: 1_000_000_000_000, currency: Currency(*b"JPY") },
+        at: Timestamp(253_402_300_799_000),
+        late: true,
+    };
+    let stored = store.store(SHARD, &[plain, extreme]).await.unwrap();
+    assert_eq!(stored, Stored { position: FeedPosition(2), entries: 2 });
+    for written in [plain, extreme] {
+        let expected = Order {
+            shard: SHARD,
+            position: written.position,
+            product: written.product,
+            reservation: written.reservation,
+            user: written.user,
+            quantity: written.quantity,
+            price: written.price,
+            state: written.kind,
+            late: written.late,
+            created_at: written.at,
+            changed_at: written.at,
+        };
+        assert_eq!(store.order(written.reservation).await.unwrap(), Some(expected));
+    }
+    assert_eq!(store.order(ReservationId(77)).await.unwrap(), None);
+    let page = store.orders(plain.reservation, 10).await.unwrap();
+    assert_eq!(page.iter().map(|order| order.reservation).collect::<Vec<_>>(), [extreme.reservation]);
+    // What was closed is still there for the next one.
+    store.close().await;
+    assert_eq!(database.store().position(SHARD).await.unwrap(), FeedPosition(2));
+}
+
+pub async fn nothing_is_stored_twice(database: Database) {
+    let (store, other) = (database.store(), database.store());
+    store.store(SHARD, &entries(0, 1..=10)).await.unwrap();
+    let again = other.store(SHARD, &entries(0, 1..=10)).await.unwrap();
+    assert_eq!(again, Stored { position: FeedPosition(10), entries: 0 });
+    let overlapping = other.store(SHARD, &entries(0, 6..=15)).await.unwrap();
+    assert_eq!(overlapping, Stored { position: FeedPosition(15), entries: 5 });
+    let behind = store.store(SHARD, &entries(0, 3..=4)).await.unwrap();
+    assert_eq!(behind, Stored { position: FeedPosition(15), entries: 0 });
+    assert_eq!(store.store(SHARD, &[]).await.unwrap(), Stored { position: FeedPosition(15), entries: 0 });
+    assert_complete(&store, 1, 15).await;
+}
+
+pub async fn what_does_not_fit_together_is_refused_whole(database: Database) {
+    let store = database.store();
+    store.store(SHARD, &entries(0, 1..=3)).await.unwrap();
+
+    let gap = store.store(SHARD, &entries(0, 5..=6)).await.unwrap_err();
+    let (stored, next) = (FeedPosition(3), FeedPosition(5));
+    assert_eq!(gap, StoreError::Gap { shard: SHARD, stored, next });
+
+    let table: [(&str, fn(&mut FeedEntry)); 4] = [
+        ("another shard's reservation", |entry| entry.reservation = ReservationId(2)),
+        ("a currency that is none", |entry| entry.price.currency = Currency(*b"EU\0")),
+        ("no units", |entry| entry.quantity = Quantity(0)),
+        ("more money than fits", |entry| entry.price.minor = u64::MAX),
+    ];
+    for (what, spoil) in table {
+        let mut batch = entries(1, 1..=3);
+        spoil(&mut batch[1]);
+        let error = store.store(ShardId(1), &batch).await.unwrap_err();
+        assert!(!error.is_transient(), "{what}: {error}");
+        assert_eq!(store.position(ShardId(1)).await.unwrap(), FeedPosition(0), "{what}");
+        assert_eq!(store.count().await.unwrap(), 3, "{what}");
+    }
+
+    let mut reused = entry(0, 4);
+    reused.reservation = ReservationId(2);
+    let error = store.store(SHARD, &[reused]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Conflict { position: 2, .. }), "the id of an earlier order: {error}");
+    store.store(ShardId(1), &entries(1, 1..=3)).await.unwrap();
+    assert_complete(&store, 2, 3).await;
+}
+
+pub async fn refunds_change_the_order(database: Database) {
+    let store = database.store();
+    let as_kind = |position, reservation, kind| FeedEntry {
+        kind,
+        reservation: ReservationId(reservation),
+        late: kind != FeedKind::Confirmed,
+        ..entry(0, position)
+    };
+    let batch = [
+        as_kind(1, 100, FeedKind::RefundDue),
+        as_kind(2, 200, FeedKind::Confirmed),
+        as_kind(3, 300, FeedKind::RefundDue),
+        as_kind(4, 300, FeedKind::Refunded),
+    ];
+    assert_eq!(store.store(SHARD, &batch).await.unwrap().entries, 4);
+    let state = async |id| store.order(ReservationId(id)).await.unwrap().unwrap().state;
+    assert_eq!(state(100).await, FeedKind::RefundDue);
+    assert_eq!(state(200).await, FeedKind::Confirmed);
+    assert_eq!(state(300).await, FeedKind::Refunded);
+
+    store.store(SHARD, &[as_kind(5, 100, FeedKind::Refunded)]).await.unwrap();
+    let refunded = store.order(ReservationId(100)).await.unwrap().unwrap();
+    assert_eq!((refunded.state, refunded.position), (FeedKind::Refunded, FeedPosition(1)));
+    assert!(refunded.changed_at > refunded.created_at);
+
+    // Sold is sold: a refund that was never due does not undo it.
+    let error = store.store(SHARD, &[as_kind(6, 200, FeedKind::Refunded)]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+    assert_eq!(state(200).await, FeedKind::Confirmed);
+    assert_eq!(store.position(SHARD).await.unwrap(), FeedPosition(5));
+}
+
+pub async fn two_writers_at_once_write_each_order_once(database: Database) {
+    let feeds = Feeds::new(2);
+    feeds.confirm(1500);
+    let writers = [0; 2].map(|_| start(&feeds, database.store(), OrderMetrics::none()));
+    for _ in 0..20 {
+        feeds.confirm(50);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    eventually("all is acknowledged", async || feeds.is_done()).await;
+    assert_complete(&database.store(), 2, 2500).await;
+    for writer in writers {
+        writer.stop().await;
+    }
+}
+
+pub async fn a_crash_between_commit_and_acknowledgement_is_made_good(database: Database) {
+    let feeds = Feeds::new(2);
+    feeds.confirm(30);
+    feeds.deaf(true);
+    let store = database.store();
+    let first = start(&feeds, store.clone(), OrderMetrics::none());
+    eventually("all is stored", async || store.count().await.unwrap() == 60).await;
+    first.stop().await;
+    assert_eq!((feeds.acknowledged(0), feeds.acknowledged(1)), (0, 0));
+
+    feeds.deaf(false);
+    let second = start(&feeds, database.store(), OrderMetrics::none());
+    eventually("all is acknowledged", async || feeds.is_done()).await;
+    second.stop().await;
+    assert_complete(&store, 2, 30).await;
+}
+
+pub async fn cancelled_at_any_moment_nothing_is_lost_or_doubled(database: Database) {
+    let feeds = Feeds::new(2);
+    // The tables are there, so that the moments below fall into transactions.
+    assert_eq!(database.store().count().await.unwrap(), 0);
+    for round in 0..15 {
+        feeds.confirm(100);
+        let writer = start(&feeds, database.store(), OrderMetrics::none());
+        tokio::time::sleep(Duration::from_millis(2 + 3 * round)).await;
+        writer.stop().await;
+    }
+    let last = start(&feeds, database.store(), OrderMetrics::none());
+    eventually("all is acknowledged", async || feeds.is_done()).await;
+    last.stop().await;
+    assert_complete(&database.store(), 2, 1500).await;
+}
+
+pub async fn a_database_that_stops_delays_orders(mut database: Database) {
+    let feeds = Feeds::new(2);
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let writer = start(&feeds, database.store(), OrderMetrics::new(&recorder));
+    feeds.confirm(10);
+    eventually("the first are acknowledged", async || feeds.is_done()).await;
+    database.down().await;
+    feeds.confirm(500);
+    let handle = recorder.handle();
+    eventually("the failure is counted", async || {
+        !handle.render().contains("doorbuster_gateway_order_store_errors_total 0")
+    })
+    .await;
+    assert_eq!((feeds.acknowledged(0), feeds.acknowledged(1)), (10, 10), "acknowledged what is not stored");
+    database.up().await;
+    eventually("the rest is acknowledged", async || feeds.is_done()).await;
+    assert_complete(&database.store(), 2, 510).await;
+    let text = handle.render();
+    assert!(text.contains("doorbuster_gateway_orders_stored_total 1020"), "{text}");
+    assert!(text.contains("doorbuster_gateway_orders_pending 0"), "{text}");
+    writer.stop().await;
+}
+
+pub async fn a_database_that_is_down_at_the_start_is_waited_for(mut database: Database) {
+    database.down().await;
+    let feeds = Feeds::new(2);
+    feeds.confirm(20);
+    let writer = start(&feeds, database.store(), OrderMetrics::none());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!feeds.is_done());
+    database.up().await;
+    eventually("all is acknowledged", async || feeds.is_done()).await;
+    assert_complete(&database.store(), 2, 20).await;
+    writer.stop().await;
+}
+
+pub async fn a_refused_order_holds_up_only_those_behind_it(database: Database) {
+    let feeds = Feeds::new(3);
+    let store = database.store();
+    // Position 37 of shard 1 has the id of an order that is there already.
+    let taken = FeedEntry { reservation: entry(1, 37).reservation, ..entry(2, 1) };
+    store.store(ShardId(2), &[taken]).await.unwrap();
+    feeds.push(2, taken);
+    (1..=100).for_each(|position| feeds.push(1, entry(1, position)));
+    (1..=100).for_each(|position| feeds.push(0, entry(0, position)));
+
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let writer = start(&feeds, store.clone(), OrderMetrics::new(&recorder));
+    eventually("the other shards are done", async || feeds.acknowledged(0) == 100 && feeds.acknowledged(2) == 1).await;
+    eventually("those in front are done", async || feeds.acknowledged(1) == 36).await;
+    eventually("a person is called for", async || {
+        recorder.handle().render().contains("doorbuster_gateway_order_rows_refused_total ")
+            && !recorder.handle().render().contains("doorbuster_gateway_order_rows_refused_total 0")
+    })
+    .await;
+    assert_eq!(store.position(ShardId(1)).await.unwrap(), FeedPosition(36));
+
+    database.execute("DELETE FROM orders WHERE shard = 2").await;
+    eventually("the rest follows", async || feeds.is_done()).await;
+    assert_eq!(store.count().await.unwrap(), 200);
+    writer.stop().await;
+}
+
+pub async fn another_clusters_database_is_left_alone(database: Database) {
+    let store = database.store();
+    store.store(SHARD, &entries(0, 1..=50)).await.unwrap();
+    let feeds = Feeds::new(1);
+    feeds.confirm(5);
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let writer = start(&feeds, store.clone(), OrderMetrics::new(&recorder));
+    eventually("a person is called for", async || {
+        recorder.handle().render().contains("doorbuster_gateway_order_rows_refused_total 1")
+    })
+    .await;
+    assert_eq!(feeds.acknowledged(0), 0, "acknowledged orders that were never stored");
+    assert_eq!(store.count().await.unwrap(), 50);
+    writer.stop().await;
+}

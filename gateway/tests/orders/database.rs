@@ -1,0 +1,83 @@
+//! A database that a test can take down and bring back.
+
+use std::time::Duration;
+
+use doorbuster_gateway::orders::OrderStore;
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
+use tempfile::TempDir;
+
+use crate::postgres::Cluster;
+
+pub enum Database {
+    Sqlite { folder: TempDir, held: Option<SqliteConnection> },
+    Postgres(Cluster),
+}
+
+impl Database {
+    pub fn sqlite() -> Self {
+        Self::Sqlite { folder: tempfile::tempdir().unwrap(), held: None }
+    }
+
+    pub fn postgres() -> Option<Self> {
+        Cluster::start().map(Self::Postgres)
+    }
+
+    pub fn url(&self) -> String {
+        match self {
+            Self::Sqlite { folder, .. } => format!("sqlite:{}", folder.path().join("orders.db").display()),
+            Self::Postgres(cluster) => cluster.url(),
+        }
+    }
+
+    /// A store with connections of its own, as another process would have.
+    pub fn store(&self) -> OrderStore {
+        OrderStore::open(&self.url()).unwrap()
+    }
+
+    /// Makes it unusable: PostgreSQL is stopped, SQLite's file locked by somebody who does not let go.
+    pub async fn down(&mut self) {
+        match self {
+            Self::Sqlite { folder, held } => {
+                let url = format!("sqlite:{}?mode=rwc", folder.path().join("orders.db").display());
+                let mut connection = SqliteConnection::connect(&url).await.unwrap();
+                // Without the patience that others' short transactions ask for, this could fail.
+                connection.execute("PRAGMA busy_timeout = 20000").await.unwrap();
+                connection.execute("BEGIN EXCLUSIVE").await.unwrap();
+                *held = Some(connection);
+            }
+            Self::Postgres(cluster) => tokio::task::block_in_place(|| cluster.down()),
+        }
+    }
+
+    pub async fn up(&mut self) {
+        match self {
+            Self::Sqlite { held, .. } => held.take().unwrap().close().await.unwrap(),
+            Self::Postgres(cluster) => tokio::task::block_in_place(|| cluster.up()),
+        }
+    }
+
+    /// What an operator types into the database's own shell.
+    pub async fn execute(&self, statement: &'static str) {
+        match self {
+            Self::Sqlite { .. } => {
+                let mut connection = SqliteConnection::connect(&self.url()).await.unwrap();
+                connection.execute(statement).await.unwrap();
+            }
+            Self::Postgres(_) => {
+                let mut connection = PgConnection::connect(&self.url()).await.unwrap();
+                connection.execute(statement).await.unwrap();
+            }
+        }
+    }
+}
+
+/// Waits until it holds, for half a minute at most.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    for _ in 0..600 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("never: {what}");
+}
