@@ -192,6 +192,11 @@ impl World {
         }
     }
 
+    /// What `from` says to `to` is lost.
+    pub fn deafen(&mut self, from: usize, to: usize) {
+        self.cut.insert((from, to));
+    }
+
     pub fn heal(&mut self) {
         self.cut.clear();
     }
