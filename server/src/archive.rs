@@ -6,6 +6,7 @@ use doorbuster_protocol::types::ShardId;
 use doorbuster_raft::PeerMessage;
 use doorbuster_raft::snapshot::SnapshotStore;
 
+use crate::clock;
 use crate::inbox::Inboxes;
 use crate::metrics::Metrics;
 use crate::shard::{Event, SnapshotJob};
@@ -16,6 +17,8 @@ pub enum Job {
     Write(SnapshotJob),
     /// One from the leader is durable here, and is to be installed.
     Install(ShardId, Box<PeerMessage>),
+    /// The node ends.
+    End,
 }
 
 /// The thread's surroundings.
@@ -29,12 +32,13 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Works until nobody can send a job any more.
+    /// Works until the node ends.
     pub fn run(&self, jobs: &Receiver<Job>) {
         for job in jobs {
             match job {
                 Job::Write(job) => self.write(job),
                 Job::Install(shard, message) => self.install(shard, *message),
+                Job::End => return,
             }
         }
     }
@@ -42,7 +46,9 @@ impl Archive {
     fn write(&self, job: SnapshotJob) {
         let SnapshotJob { shard, mark, frozen } = job;
         let store = &self.stores[usize::from(shard.0)];
+        let since = clock::monotonic();
         let written = store.write_with(mark, |out| frozen.write_to(out));
+        self.metrics.snapshot_seconds.record(clock::monotonic().since(since).as_secs_f64());
         let result = written.map(|file| {
             self.metrics.snapshots_written.increment(1);
             tracing::info!(shard = shard.0, index = mark.index, bytes = file.length, "snapshot written");

@@ -1,7 +1,7 @@
 //! What this node knows of the cluster at the moment: who leads which shard, what time it is there, how its
 //! own replicas stand. Written by the shard threads, read by everybody else.
 
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
 use doorbuster_protocol::reply::{NodeAddress, ShardMap, ShardStatus};
 use doorbuster_protocol::types::{LogIndex, NodeId, ShardId, StateHash, Timestamp};
@@ -24,6 +24,7 @@ struct ShardView {
     leader: AtomicU16,
     time: SharedTime,
     status: Mutex<ShardStatus>,
+    reservations: AtomicUsize,
 }
 
 impl ClusterView {
@@ -83,8 +84,15 @@ impl ClusterView {
         self.shards.iter().map(|shard| *shard.status.lock()).collect()
     }
 
-    /// How this node's replica of the shard stands now. Shard thread.
-    pub fn set_status(&self, status: ShardStatus) {
+    /// Reservations known on this node's replicas, live and retained.
+    #[must_use]
+    pub fn reservations(&self) -> usize {
+        self.shards.iter().map(|shard| shard.reservations.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How this node's replica of the shard stands now, and how many reservations it knows. Shard thread.
+    pub fn set_status(&self, status: ShardStatus, reservations: usize) {
+        self.shard(status.shard).reservations.store(reservations, Ordering::Relaxed);
         *self.shard(status.shard).status.lock() = status;
     }
 
@@ -114,7 +122,12 @@ impl ShardView {
             time: Timestamp(0),
             diverged: false,
         };
-        Self { leader: AtomicU16::new(0), time: SharedTime::new(), status: Mutex::new(status) }
+        Self {
+            leader: AtomicU16::new(0),
+            time: SharedTime::new(),
+            status: Mutex::new(status),
+            reservations: AtomicUsize::new(0),
+        }
     }
 }
 

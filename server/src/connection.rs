@@ -7,6 +7,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use doorbuster_protocol::frame::{FrameError, encode_answers};
@@ -26,6 +27,9 @@ use crate::service::Service;
 const READ_BYTES: usize = 64 << 10;
 /// Buffers that grew beyond this are let go when they are empty.
 const KEEP_BYTES: usize = 512 << 10;
+
+/// When the node shuts down, clients have so long to take what is left for them.
+const LAST_WRITE: Duration = Duration::from_secs(1);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +85,7 @@ impl Connection {
         self.mailbox.close();
         // What was answered before the end still goes out, if the client takes it at once.
         if !matches!(ended, Ended::SlowReader { .. } | Ended::Io(_)) {
-            let _lost = self.write().await;
+            let _lost = timeout(LAST_WRITE, self.write(closing)).await;
         }
         ended
     }
@@ -90,7 +94,7 @@ impl Connection {
         self.route()?;
         loop {
             self.collect();
-            self.write().await?;
+            self.write(closing).await?;
             self.input.reserve(READ_BYTES);
             tokio::select! {
                 biased;
@@ -131,14 +135,22 @@ impl Connection {
         self.answers.clear();
     }
 
-    async fn write(&mut self) -> Result<(), Ended> {
+    async fn write(&mut self, closing: &CancellationToken) -> Result<(), Ended> {
         if self.out.is_empty() {
             return Ok(());
         }
         let patience = self.service.write_timeout;
-        match timeout(patience, self.stream.write_all(&self.out)).await {
-            Ok(written) => written?,
-            Err(_) => return Err(Ended::SlowReader { bytes: self.out.len(), seconds: patience.as_secs() }),
+        let hurry = async {
+            closing.cancelled().await;
+            tokio::time::sleep(LAST_WRITE).await;
+        };
+        tokio::select! {
+            biased;
+            written = timeout(patience, self.stream.write_all(&self.out)) => match written {
+                Ok(written) => written?,
+                Err(_) => return Err(Ended::SlowReader { bytes: self.out.len(), seconds: patience.as_secs() }),
+            },
+            () = hurry => return Err(Ended::SlowReader { bytes: self.out.len(), seconds: LAST_WRITE.as_secs() }),
         }
         self.out.clear();
         if self.out.capacity() > KEEP_BYTES {

@@ -181,6 +181,12 @@ impl Gate {
         self.shard(shard).filter.wants_rebuild(known)
     }
 
+    /// Memory of the filters of all shards.
+    #[must_use]
+    pub fn filter_bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.filter.bytes()).sum()
+    }
+
     fn shard(&self, shard: ShardId) -> &ShardGate {
         &self.shards[usize::from(shard.get())]
     }

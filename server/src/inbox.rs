@@ -93,6 +93,12 @@ impl Inbox {
         self.wake.notify_one();
     }
 
+    /// Requests that wait.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.contents.lock().calls.len()
+    }
+
     /// From now on: refuse new requests, finish what is under way, hand leaderships over.
     pub fn drain(&self) {
         self.contents.lock().draining = true;

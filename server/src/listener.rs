@@ -85,8 +85,10 @@ async fn serve(mut stream: TcpStream, address: SocketAddr, service: &Arc<Service
     let ended = Connection::new(stream, Arc::clone(service), input).serve(closing).await;
     match ended {
         Ended::ByClient | Ended::ShuttingDown | Ended::Io(_) => {
-            tracing::debug!(%address, client, %ended, "connection ended")
+            tracing::debug!(%address, client, %ended, "connection ended");
         }
-        Ended::Protocol(_) | Ended::SlowReader { .. } => tracing::warn!(%address, client, %ended, "connection closed"),
+        Ended::Protocol(_) | Ended::SlowReader { .. } => {
+            tracing::warn!(%address, client, %ended, "connection closed");
+        }
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use doorbuster_protocol::types::{NodeId, ShardId};
+use doorbuster_protocol::types::NodeId;
 use metrics::{Counter, Gauge, Histogram, Unit};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -96,7 +96,7 @@ table! {
     histograms {
         entry_commands: "doorbuster_entry_commands", COUNTS, "Commands in one proposed entry.";
         commit_seconds: "doorbuster_commit_seconds", SECONDS, "Time from proposing an entry to its being applied.";
-        log_sync_seconds: "doorbuster_log_sync_seconds", SECONDS, "Time of one write and sync of the log.";
+        log_sync_seconds: "doorbuster_log_sync_seconds", SECONDS, "Time from handing a write to the log to its being on disk.";
         snapshot_seconds: "doorbuster_snapshot_seconds", SECONDS, "Time to write a snapshot.";
     }
 }
@@ -107,27 +107,24 @@ const PEER_CLOCK_OFFSET: &str = "doorbuster_peer_clock_offset_seconds";
 const BUILD_INFO: &str = "doorbuster_build_info";
 
 fn describe_labelled() {
-    metrics::describe_gauge!(INBOX_DEPTH, "Requests waiting in a shard's inbox.");
+    metrics::describe_gauge!(INBOX_DEPTH, "Requests waiting in a shard thread's inbox.");
     metrics::describe_gauge!(PEER_CONNECTED, "1 if messages get through to the peer, else 0.");
     metrics::describe_gauge!(PEER_CLOCK_OFFSET, Unit::Seconds, "A peer's wall clock minus this node's.");
     metrics::describe_gauge!(BUILD_INFO, "1, labelled with the version and the node.");
 }
 
 impl Metrics {
-    /// Requests waiting in the inbox of a shard.
-    #[must_use]
-    pub fn inbox_depth(shard: ShardId) -> Gauge {
-        metrics::gauge!(INBOX_DEPTH, "shard" => shard.to_string())
+    /// Requests waiting in the inbox of a shard thread.
+    pub fn inbox_depth(thread: usize) -> Gauge {
+        metrics::gauge!(INBOX_DEPTH, "thread" => thread.to_string())
     }
 
     /// Whether messages get through to a peer.
-    #[must_use]
     pub fn peer_connected(peer: NodeId) -> Gauge {
         metrics::gauge!(PEER_CONNECTED, "peer" => peer.to_string())
     }
 
     /// A peer's wall clock minus ours, in seconds.
-    #[must_use]
     pub fn peer_clock_offset(peer: NodeId) -> Gauge {
         metrics::gauge!(PEER_CLOCK_OFFSET, "peer" => peer.to_string())
     }

@@ -68,6 +68,11 @@ impl AdminSource for Report {
         let usage = self.service.log_usage();
         metrics.log_bytes.set(usage.bytes as f64);
         metrics.log_segments.set(usage.segments as f64);
+        metrics.reservations.set(self.service.view.reservations() as f64);
+        metrics.filter_bytes.set(self.service.gate.filter_bytes() as f64);
+        for (thread, inbox) in self.service.inboxes.iter().enumerate() {
+            Metrics::inbox_depth(thread).set(inbox.depth() as f64);
+        }
         for peer in &status.peers {
             Metrics::peer_connected(peer.node).set(if peer.connected { 1.0 } else { 0.0 });
             Metrics::peer_clock_offset(peer.node).set(peer.clock_offset as f64 / 1000.0);

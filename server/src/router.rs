@@ -111,12 +111,12 @@ impl Router {
     fn route(&mut self, body: &RequestBody, now: Monotonic) -> Route {
         match body {
             RequestBody::Command(Command::Reserve(reserve)) => self.route_reserve(reserve, now),
-            RequestBody::Command(Command::AcknowledgeFeed { shard, .. }) => self.to_leader(*shard),
+            RequestBody::Command(Command::AcknowledgeFeed { shard, .. }) => self.leader_route(*shard),
             RequestBody::Command(Command::Expire) => {
                 Route::Answer(Err(malformed("clients cannot propose time entries")))
             }
             RequestBody::Command(command) => match command.product() {
-                Some(product) => self.to_leader(shard_of(product, self.service.view.shard_count())),
+                Some(product) => self.leader_route(shard_of(product, self.service.view.shard_count())),
                 None => Route::Answer(Err(malformed("a command that names no product"))),
             },
             RequestBody::Query(query) => self.route_query(query),
@@ -141,7 +141,7 @@ impl Router {
             }
             Admission::NotHere => {
                 self.counts.not_here += 1;
-                self.to_leader(shard)
+                self.leader_route(shard)
             }
         }
     }
@@ -154,14 +154,14 @@ impl Router {
             Query::FindReservation { shard, .. }
             | Query::Products { shard, .. }
             | Query::Reservations { shard, .. }
-            | Query::Feed { shard, .. } => self.to_leader(*shard),
-            Query::Product(product) => self.to_leader(shard_of(*product, self.service.view.shard_count())),
-            Query::Reservation(target) => self.to_leader(shard_of(target.product, self.service.view.shard_count())),
+            | Query::Feed { shard, .. } => self.leader_route(*shard),
+            Query::Product(product) => self.leader_route(shard_of(*product, self.service.view.shard_count())),
+            Query::Reservation(target) => self.leader_route(shard_of(target.product, self.service.view.shard_count())),
         }
     }
 
     /// To the shard's thread, if this node leads it or is about to.
-    fn to_leader(&mut self, shard: ShardId) -> Route {
+    fn leader_route(&mut self, shard: ShardId) -> Route {
         let leader = match self.checked(shard) {
             Route::Shard(shard, _) => self.service.view.leader(shard),
             refused @ Route::Answer(_) => return refused,

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam::channel::Sender;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::archive::Job;
 use crate::clock;
 use crate::config::ServerConfig;
 use crate::error::ServerError;
@@ -47,6 +49,7 @@ pub struct Server {
     _folder: Arc<DataFolder>,
     threads: Vec<JoinHandle<()>>,
     archive: JoinHandle<()>,
+    archive_jobs: Sender<Job>,
     connections: TaskTracker,
     background: TaskTracker,
     /// No new clients.
@@ -86,7 +89,7 @@ impl Server {
             let task = tokio::task::spawn_blocking(move || startup::recover(&config, &inboxes, &fatal));
             task.await.map_err(|error| ServerError::Fatal(format!("recovery: {error}")))??
         };
-        let Engine { service, folder, threads, archive } =
+        let Engine { service, folder, threads, archive, archive_jobs } =
             startup::start_engine(&config, recovery, &inboxes, peers, client_address, &fatal)?;
         Metrics::build_info(config.node());
         let (stop, closing) = (CancellationToken::new(), CancellationToken::new());
@@ -111,6 +114,7 @@ impl Server {
             _folder: folder,
             threads,
             archive,
+            archive_jobs,
             connections,
             background,
             stop,
@@ -168,14 +172,15 @@ impl Server {
         if let Some(transport) = &self.service.transport {
             transport.close().await;
         }
-        let (threads, archive, log) = (self.threads, self.archive, self.service.log.clone());
+        let (threads, archive, jobs, log) = (self.threads, self.archive, self.archive_jobs, self.service.log.clone());
         let ended = tokio::task::spawn_blocking(move || {
             for thread in threads {
                 // A panic has been reported as the reason why the node ends.
                 let _panicked = thread.join();
             }
+            let _ended = jobs.send(Job::End);
+            let _panicked = archive.join();
             log.close();
-            drop(archive);
         });
         let _panicked = ended.await;
         let _late = timeout(FLUSH_TIMEOUT, self.background.wait()).await;

@@ -105,7 +105,7 @@ impl ShardThread {
         }
         for (shard, ticket) in taken.durable.drain(..) {
             if let Some(shard) = find(&mut self.shards, shard) {
-                shard.durable(ticket);
+                shard.durable(ticket, round.now);
             }
         }
         for (shard, event) in taken.events.drain(..) {

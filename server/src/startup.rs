@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::Receiver;
+use crossbeam::channel::{Receiver, Sender};
 use doorbuster_inventory::Limits;
 use doorbuster_protocol::types::{NodeId, ShardId};
 use doorbuster_raft::disk::{Disk, RealDisk};
@@ -142,6 +142,7 @@ pub(crate) struct Engine {
     pub(crate) folder: Arc<DataFolder>,
     pub(crate) threads: Vec<JoinHandle<()>>,
     pub(crate) archive: JoinHandle<()>,
+    pub(crate) archive_jobs: Sender<Job>,
 }
 
 /// Starts the node's replicas and threads. Must be called on the runtime that carries the connections.
@@ -182,9 +183,9 @@ pub(crate) fn start_engine(
         write_timeout: WRITE_TIMEOUT,
     });
     let archive = spawn_archive(Archive { stores, inboxes: inboxes.clone(), metrics: metrics.clone() }, jobs, fatal)?;
-    let outlets = Outlets { log, transport, archive: archive_jobs, metrics };
+    let outlets = Outlets { log, transport, archive: archive_jobs.clone(), metrics };
     let threads = start_shards(config, replicas, &service, &outlets, fatal)?;
-    Ok(Engine { service, folder, threads, archive })
+    Ok(Engine { service, folder, threads, archive, archive_jobs })
 }
 
 fn start_transport(
@@ -277,7 +278,8 @@ fn start_shard(
         wall_clocks: Arc::clone(&service.wall_clocks),
         metrics: service.metrics.clone(),
     };
-    let limits = QueueLimits { backlog: config.inbox, waiting: config.inbox, reads: config.inbox };
+    let limits =
+        QueueLimits { backlog: config.inbox, waiting: config.inbox, reads: config.inbox, batch: config.max_batch };
     let policy = SnapshotPolicy { entries: config.snapshot_entries, bytes: config.snapshot_bytes };
     Ok(Shard::new(id, node, around, limits, policy, clock::monotonic()))
 }

@@ -10,7 +10,7 @@ use doorbuster_protocol::types::ProductId;
 use doorbuster_raft::{Applied, Effects, Monotonic, ProposeError, Proposed};
 
 use super::call::Call;
-use super::entry::{Builder, Header, MAX_COMMANDS};
+use super::entry::{Builder, Header};
 use super::machine::EntryOutcome;
 use super::pending::Proposal;
 use super::{BUSY_RETRY, Round, Shard, node_id};
@@ -20,6 +20,9 @@ use crate::gate::Ticket;
 const MAX_ENTRIES_IN_FLIGHT: usize = 16;
 /// A proposal's commands take at most about this many bytes, far below what an entry may have.
 const MAX_ENTRY_BYTES: usize = 512 << 10;
+
+/// After the log took no entry, the next is offered no sooner.
+const PROPOSE_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a reserve that waits for units is told.
 enum Decision {
@@ -54,11 +57,16 @@ impl Shard {
     /// When the shard wants to be looked at again, if nothing comes before.
     #[must_use]
     pub fn wake_at(&self, now: Monotonic) -> Option<Monotonic> {
-        if !self.role.is_open() || self.pending.expires() {
+        if !self.may_propose() || self.pending.expires() {
             return None;
         }
         let due = self.node.machine().inventory().next_deadline()?;
-        Some(now.after(Duration::from_millis(due.since(self.clock.read(now)).0)))
+        Some(now.after(Duration::from_millis(due.since(self.clock.read(now)).0)).max(self.propose_after))
+    }
+
+    fn may_propose(&self) -> bool {
+        let full = self.pending.len() >= MAX_ENTRIES_IN_FLIGHT;
+        self.role.is_open() && !full && self.node.machine().diverged().is_none()
     }
 
     /// Whether a time entry has work to do.
@@ -75,7 +83,7 @@ impl Shard {
     /// Proposes what waits, an entry at a time. Whether anything was proposed.
     fn propose(&mut self, round: &mut Round) -> bool {
         let mut any = false;
-        while self.role.is_open() && self.pending.len() < MAX_ENTRIES_IN_FLIGHT {
+        while self.may_propose() && round.now >= self.propose_after {
             let median = self.around.wall_clocks.median(round.now, round.wall);
             let stamp = self.clock.stamp(round.now, median);
             let mut entry = Builder::new(Header { stamp, ..self.header() });
@@ -105,8 +113,8 @@ impl Shard {
     }
 
     fn fill(&mut self, entry: &mut Builder, round: &mut Round) -> Vec<Call> {
-        let mut calls = Vec::with_capacity(self.backlog.len().min(MAX_COMMANDS));
-        while calls.len() < MAX_COMMANDS && entry.len() < MAX_ENTRY_BYTES {
+        let mut calls = Vec::with_capacity(self.backlog.len().min(self.batch));
+        while calls.len() < self.batch && entry.len() < MAX_ENTRY_BYTES {
             let Some(call) = self.backlog.pop() else { break };
             if !call.is_awaited(round.now) {
                 self.around.metrics.waited_too_long.increment(1);
@@ -115,10 +123,6 @@ impl Shard {
             }
             let RequestBody::Command(command) = &call.body else { continue };
             entry.push(command);
-            if let Command::Reserve(reserve) = command {
-                // A retry that overtakes this one's outcome must not be refused at the gate.
-                self.around.gate.note_granted(self.id, reserve.reservation);
-            }
             calls.push(call);
         }
         calls
@@ -129,7 +133,10 @@ impl Shard {
     fn not_proposed(&mut self, calls: Vec<Call>, error: ProposeError, round: &mut Round) {
         self.around.metrics.proposals_dropped.increment(1);
         match error {
-            ProposeError::Transferring | ProposeError::Full => self.backlog.put_back(calls),
+            ProposeError::Transferring | ProposeError::Full => {
+                self.backlog.put_back(calls);
+                self.propose_after = round.now.after(PROPOSE_PAUSE);
+            }
             ProposeError::NotLeader { leader } => {
                 let failure = Failure::NotLeader { leader: leader.map(node_id) };
                 calls.into_iter().for_each(|call| round.answers.push(call.to, Err(failure.clone())));
@@ -144,7 +151,10 @@ impl Shard {
         for (to, message) in effects.send {
             round.send(node_id(to), self.id, message);
         }
-        round.appends.extend(effects.persist);
+        if let Some(append) = effects.persist {
+            self.unsynced.push_back((append.ticket, round.now));
+            round.appends.push(append);
+        }
         if self.node.machine_mut().take_restored() {
             self.introduce_state();
         }

@@ -11,9 +11,6 @@ use doorbuster_protocol::cursor::{Cursor, DecodeError};
 use doorbuster_protocol::types::{LogIndex, StateHash, Timestamp};
 use thiserror::Error;
 
-/// Most commands in one entry: beyond it the log's bandwidth is the limit, not the round trip.
-pub const MAX_COMMANDS: usize = 1024;
-
 const VERSION: u8 = 1;
 const COUNT_AT: usize = 25;
 const HEADER_BYTES: usize = 29;

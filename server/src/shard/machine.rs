@@ -161,3 +161,79 @@ impl Frozen for FrozenMachine {
         self.0.write_to(out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_protocol::command::{AdjustStock, Command};
+    use doorbuster_protocol::types::{OperationId, ProductId, StateHash};
+
+    use super::*;
+    use crate::shard::entry::{Builder, Header};
+
+    fn machine() -> Machine {
+        Machine::new(ShardId(3), Limits::default())
+    }
+
+    fn adjust(operation: u128) -> Command {
+        Command::AdjustStock(AdjustStock { operation: OperationId(operation), product: ProductId(1), delta: 1 })
+    }
+
+    fn payload(stamp: u64, checked: (LogIndex, StateHash), commands: &[Command]) -> bytes::Bytes {
+        let header = Header { stamp: Timestamp(stamp), checked: checked.0, hash: checked.1 };
+        let mut entry = Builder::new(header);
+        commands.iter().for_each(|command| entry.push(command));
+        entry.finish()
+    }
+
+    fn now(machine: &Machine) -> (LogIndex, StateHash) {
+        (machine.inventory().applied(), machine.inventory().state_hash())
+    }
+
+    #[test]
+    fn results_are_kept_for_a_leader_only() {
+        for keep in [true, false] {
+            let mut machine = machine();
+            machine.keep_results(keep);
+            let entry = payload(5, now(&machine), &[adjust(1), adjust(2)]);
+            let outcome = machine.apply(1, &entry);
+            let expected = if keep { vec![Err(Refusal::UnknownProduct); 2] } else { Vec::new() };
+            assert_eq!((outcome.time, outcome.results), (Timestamp(5), expected));
+        }
+    }
+
+    #[test]
+    fn stamps_never_go_back_whoever_proposes() {
+        let mut machine = machine();
+        for (index, (stamp, expected)) in [(50, 50), (20, 50), (0, 50), (60, 60)].into_iter().enumerate() {
+            let entry = payload(stamp, now(&machine), &[adjust(1)]);
+            assert_eq!(machine.apply(index as u64 + 1, &entry).time, Timestamp(expected));
+        }
+    }
+
+    #[test]
+    fn a_replica_with_another_digest_stops() {
+        let mut machine = machine();
+        machine.keep_results(true);
+        let entry = payload(5, now(&machine), &[adjust(1)]);
+        machine.apply(7, &entry);
+        let (index, hash) = now(&machine);
+        // An index that is not known any more, or never was, is not compared.
+        machine.apply(8, &payload(5, (LogIndex(2), StateHash(1)), &[adjust(1)]));
+        assert_eq!(machine.diverged(), None);
+        let entry = payload(6, (index, StateHash(hash.0 ^ 1)), &[adjust(2)]);
+        assert!(machine.apply(9, &entry).results.is_empty());
+        let reason = machine.diverged().expect("the digests differ").to_owned();
+        assert!(reason.contains("shard 3") && reason.contains("index 7"), "{reason}");
+        let applied = machine.inventory().applied();
+        machine.apply(10, &payload(9, now(&machine), &[adjust(3)]));
+        assert_eq!(machine.inventory().applied(), applied, "nothing is applied any more");
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_stops_the_replica() {
+        let mut machine = machine();
+        let entry = payload(5, now(&machine), &[adjust(1)]);
+        machine.apply(4, &entry[..entry.len() - 1]);
+        assert!(machine.diverged().is_some_and(|reason| reason.contains("entry 4")));
+    }
+}

@@ -18,12 +18,12 @@ mod role;
 mod snapshots;
 mod waiting;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use doorbuster_protocol::command::Command;
 use doorbuster_protocol::failure::Failure;
-use doorbuster_protocol::limits::MAX_EXPIRIES_PER_ENTRY;
 use doorbuster_protocol::query::Query;
 use doorbuster_protocol::reply::ShardStatus;
 use doorbuster_protocol::request::RequestBody;
@@ -45,9 +45,6 @@ use reads::Reads;
 use role::Role;
 use snapshots::Snapshots;
 use waiting::Waiting;
-
-// One time entry may expire more than an entry has commands, but must not take longer than a tick.
-const _: () = assert!(MAX_EXPIRIES_PER_ENTRY <= 8 * entry::MAX_COMMANDS);
 
 /// When a caller that was told `busy` may try again.
 pub const BUSY_RETRY: Millis = Millis(50);
@@ -74,6 +71,8 @@ pub struct QueueLimits {
     pub waiting: usize,
     /// Reads waiting for a quorum's confirmation.
     pub reads: usize,
+    /// Commands in one log entry.
+    pub batch: usize,
 }
 
 /// Something rare that a shard is told.
@@ -136,6 +135,12 @@ pub struct Shard {
     diverged: bool,
     /// Last log index applied.
     applied: u64,
+    /// Most commands in one log entry.
+    batch: usize,
+    /// The log took no entry: the next one is offered no sooner.
+    propose_after: Monotonic,
+    /// Writes that are on their way to disk, and since when.
+    unsynced: VecDeque<(u64, Monotonic)>,
     /// Reused lists.
     touched: Vec<ProductId>,
     queued: Vec<ProductId>,
@@ -170,6 +175,9 @@ impl Shard {
             draining: false,
             diverged: false,
             applied,
+            batch: limits.batch,
+            propose_after: Monotonic(0),
+            unsynced: VecDeque::new(),
             touched: Vec::new(),
             queued: Vec::new(),
         }
@@ -183,11 +191,11 @@ impl Shard {
 
     /// Takes a request in: answers, queues or refuses it.
     pub fn accept(&mut self, call: Call, round: &mut Round) {
-        if self.node.machine().diverged().is_some() {
-            return round.answers.push(call.to, Err(Failure::Diverged));
-        }
         if let RequestBody::Query(Query::Audit { .. }) = call.body {
             return round.answers.push(call.to, Ok(self.audit()));
+        }
+        if self.node.machine().diverged().is_some() {
+            return round.answers.push(call.to, Err(Failure::Diverged));
         }
         if !self.role.leads() {
             return round.answers.push(call.to, Err(self.not_leader()));
@@ -216,7 +224,11 @@ impl Shard {
     }
 
     /// A log write is on disk.
-    pub fn durable(&mut self, ticket: u64) {
+    pub fn durable(&mut self, ticket: u64, now: Monotonic) {
+        while self.unsynced.front().is_some_and(|(waiting, _)| *waiting <= ticket) {
+            let Some((_, since)) = self.unsynced.pop_front() else { break };
+            self.around.metrics.log_sync_seconds.record(now.since(since).as_secs_f64());
+        }
         self.node.durable(ticket);
         self.stirred = true;
     }
@@ -261,7 +273,9 @@ impl Shard {
         self.waiting.overdue(now, &mut ended);
         self.reads.overdue(now, &mut ended);
         self.waiting.prune(self.backlog.settled_through(&self.pending));
-        self.around.view.set_status(self.status(now));
+        self.trim_filter();
+        let reservations = self.node.machine().inventory().reservation_ids().len();
+        self.around.view.set_status(self.status(now), reservations);
     }
 
     /// From now on no new requests; what is under way is finished, then leadership handed over.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use doorbuster_protocol::types::{ProductId, ReservationId, Timestamp};
+use doorbuster_protocol::types::{ProductId, Timestamp};
 use doorbuster_raft::{Monotonic, ProposeError, Proposed, RoleChange};
 
 use super::entry::{Builder, Header};
@@ -16,8 +16,8 @@ use super::{Round, Shard, node_id};
 const GRACE: Duration = Duration::from_millis(500);
 /// Pause between two attempts to hand leadership over.
 const HANDOVER_RETRY: Duration = Duration::from_millis(200);
-/// Ids read from the state at once when the filter is rebuilt.
-const FILTER_PAGE: u32 = 4096;
+/// Products read from the state at once.
+const PRODUCT_PAGE: u32 = 4096;
 
 /// What this node is to a shard.
 #[derive(Debug, Default)]
@@ -175,21 +175,25 @@ impl Shard {
         self.answer_unknown(proposals, round);
     }
 
+    /// The filter starts anew when retention has let go of most of what it holds.
+    pub(super) fn trim_filter(&self) {
+        if self.around.gate.filter_wants_rebuild(self.id, self.node.machine().inventory().reservation_ids().len()) {
+            self.rebuild_filter();
+        }
+    }
+
+    fn rebuild_filter(&self) {
+        let known = self.node.machine().inventory().reservation_ids();
+        self.around.gate.rebuild_filter(self.id, known.len(), known);
+    }
+
     /// The whole state is new: the gate learns every product and every reservation.
     pub(super) fn introduce_state(&mut self) {
+        self.rebuild_filter();
         let inventory = self.node.machine().inventory();
-        let mut after = ReservationId(0);
-        let mut known = Vec::new();
-        loop {
-            let page = inventory.reservations(after, FILTER_PAGE);
-            let Some(last) = page.last() else { break };
-            after = last.reservation;
-            known.extend(page.iter().map(|view| view.reservation));
-        }
-        self.around.gate.rebuild_filter(self.id, known.len(), known.into_iter());
         let mut after = ProductId(0);
         loop {
-            let page = inventory.products(after, FILTER_PAGE);
+            let page = inventory.products(after, PRODUCT_PAGE);
             let Some(last) = page.last() else { break };
             after = last.spec.product;
             for product in page.iter().map(|view| view.spec.product) {
