@@ -39,15 +39,19 @@ pub struct Connection {
 impl Connection {
     /// Connects to the cluster.
     pub async fn open(&self) -> Result<Client, CliError> {
-        let config = Config {
+        Ok(Client::connect(self.config()?).await?)
+    }
+
+    /// What a client needs to connect.
+    pub fn config(&self) -> Result<Config, CliError> {
+        Ok(Config {
             nodes: self.nodes.clone(),
             cluster: self.cluster.clone(),
             credential: self.credential_file.as_deref().map(read_credential).transpose()?,
             deadline: Duration::from_millis(self.timeout.0),
             name: "doorbuster-cli".to_owned(),
             ..Config::default()
-        };
-        Ok(Client::connect(config).await?)
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 pub mod audit;
+mod bench;
 pub mod clock;
 mod confirm;
 pub mod connect;
@@ -78,6 +79,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Recount everything and compare all replicas, and the database
     Audit(audit::AuditArgs),
+    /// Measure how fast a cluster answers
+    Bench(bench::BenchArgs),
     /// Make a bearer token to try the gateway with
     Token(token::TokenArgs),
 }
@@ -94,6 +97,7 @@ impl Command {
             Self::Extend(args) => args.target.connection.json,
             Self::Status(args) => args.connection.json,
             Self::Audit(args) => args.connection.json,
+            Self::Bench(args) => args.wants_json(),
             Self::Token(args) => args.json,
         }
     }
@@ -145,6 +149,7 @@ async fn run(command: Command, output: Output) -> Result<(), CliError> {
         Command::Show(args) => show::run(args, output).await,
         Command::Status(args) => status::run(args, output).await,
         Command::Audit(args) => audit::run(args, output).await,
+        Command::Bench(args) => Box::pin(bench::run(args, output)).await,
         Command::Token(args) => token::run(&args, output),
     }
 }

@@ -1,6 +1,6 @@
 //! Whole-system tests: real processes of the `doorbuster` binary, real sockets, real disks, real `kill -9`.
 //!
-//! `./test system` builds the binary first; these tests use the one in their own target folder.
+//! `./test` builds the binary first; these tests use the one in their own target folder.
 
 mod damage;
 mod demo;

@@ -25,7 +25,7 @@ pub fn binary() -> PathBuf {
     let exe = std::env::current_exe().expect("a running test has a path");
     let target = exe.parent().and_then(|deps| deps.parent()).expect("tests are built into target/<profile>/deps");
     let binary = target.join("doorbuster");
-    assert!(binary.is_file(), "{} is missing: run ./test system, or cargo build -p doorbuster-cli", binary.display());
+    assert!(binary.is_file(), "{} is missing: run ./test, or cargo build -p doorbuster-cli", binary.display());
     binary
 }
 
@@ -40,9 +40,8 @@ impl Sale {
     /// Three nodes with a log that is cut early, and one product with plenty of stock.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut config = ClusterConfig::new(binary(), folder.path())
-            .with("snapshot_entries", 200)
-            .with("segment_bytes", 1 << 20);
+        let mut config =
+            ClusterConfig::new(binary(), folder.path()).with("snapshot_entries", 200).with("segment_bytes", 1 << 20);
         config.shards = SHARDS;
         let cluster = Cluster::start(config).await.expect("a new cluster starts");
         let client = cluster.client().await.expect("the cluster answers");
@@ -151,7 +150,8 @@ pub async fn assert_nothing_lost(client: &Client, ledger: &Ledger) {
             let client = client.clone();
             reads.spawn(async move {
                 let found = client.reservation(Target { product: PRODUCT, reservation, user: UserId(0) }).await;
-                let now = found.unwrap_or_else(|error| panic!("{reservation} was acknowledged {}: {error}", state.name()));
+                let now =
+                    found.unwrap_or_else(|error| panic!("{reservation} was acknowledged {}: {error}", state.name()));
                 let now = now.reservation.state;
                 let kept = now == state || (state == ReservationState::Held && now == ReservationState::Confirmed);
                 assert!(kept, "{reservation} was acknowledged {}, and is {}", state.name(), now.name());
