@@ -65,7 +65,7 @@ impl Cluster {
             learnt: watch::Sender::new(0),
             bell: Arc::new(Notify::new()),
         });
-        cluster.learn_nodes(&welcome.shards.nodes);
+        cluster.learn_nodes(welcome.node, &welcome.shards.nodes);
         cluster.meet(welcome.node, &address).adopt(connection);
         Ok(cluster)
     }
@@ -117,6 +117,9 @@ impl Cluster {
 
     /// Somebody says that `node` leads the shard. False if that node is not known.
     pub(crate) fn follow(&self, shard: ShardId, node: NodeId) -> bool {
+        if self.leader(shard).is_some_and(|leader| leader.id == node) {
+            return true; // thousands are told at the same time
+        }
         let mut state = self.state.write();
         let known = state.nodes.iter().any(|known| known.id == node);
         if known && let Some(leader) = state.leaders.get_mut(usize::from(shard.0)) {
@@ -139,19 +142,23 @@ impl Cluster {
         }
     }
 
-    /// What a node says of the shards. It is believed about itself; about others only where nothing is known.
+    /// What a node says of the shards. It is believed about itself only: whether it leads.
     pub(crate) fn learn(&self, node: NodeId, map: &ShardMap) {
-        self.learn_nodes(&map.nodes);
+        self.learn_nodes(node, &map.nodes);
+        let mut found = false;
         let mut state = self.state.write();
         for (known, told) in state.leaders.iter_mut().zip(&map.leaders) {
             if *told == Some(node) {
+                found |= *known != Some(node);
                 *known = Some(node);
             } else if *known == Some(node) {
                 *known = None;
             }
         }
         drop(state);
-        self.learnt.send_modify(|count| *count += 1);
+        if found {
+            self.learnt.send_modify(|count| *count += 1);
+        }
     }
 
     /// Tries the configured addresses again, for nodes may have moved.
@@ -181,15 +188,20 @@ impl Cluster {
         self.bell.notify_one();
     }
 
-    /// Adds nodes, and replaces those that have moved.
-    fn learn_nodes(&self, nodes: &[NodeAddress]) {
-        let same = |known: &Node, told: &NodeAddress| known.id == told.node && known.address == told.address;
-        if nodes.iter().all(|told| self.state.read().nodes.iter().any(|known| same(known, told))) {
+    /// Adds nodes, and replaces those that have moved. What a node says of itself counts; what others say
+    /// of it counts while there is no connection to it, so that two names of one address do no harm.
+    fn learn_nodes(&self, teller: NodeId, nodes: &[NodeAddress]) {
+        let news = |known: &[Arc<Node>], told: &NodeAddress| match known.iter().find(|node| node.id == told.node) {
+            None => !told.address.is_empty(),
+            Some(node) if node.address == told.address || told.address.is_empty() => false,
+            Some(node) => told.node == teller || !node.is_connected(),
+        };
+        if !nodes.iter().any(|told| news(&self.state.read().nodes, told)) {
             return;
         }
         let mut state = self.state.write();
-        for told in nodes.iter().filter(|told| !told.address.is_empty()) {
-            if !state.nodes.iter().any(|known| same(known, told)) && !state.closed {
+        for told in nodes {
+            if news(&state.nodes, told) && !state.closed {
                 state.nodes.retain(|known| known.id != told.node);
                 let node = Node::new(told.node, told.address.clone(), self.config.connections_per_node);
                 state.nodes.push(Arc::new(node));
@@ -201,7 +213,7 @@ impl Cluster {
     /// The node that answered at an address; the map of shards may not list it yet.
     fn meet(&self, id: NodeId, address: &str) -> Arc<Node> {
         if self.node(id).is_none() {
-            self.learn_nodes(&[NodeAddress { node: id, address: address.to_owned() }]);
+            self.learn_nodes(id, &[NodeAddress { node: id, address: address.to_owned() }]);
         }
         let unlisted = || Arc::new(Node::new(id, address.to_owned(), 1));
         self.node(id).unwrap_or_else(unlisted)

@@ -3,13 +3,13 @@
 //! them out under one lock. Nobody writes a frame of their own, and a request costs no allocation.
 //!
 //! Ends, for good, with the first error of the socket or the stream, or when requests time out and
-//! nothing at all was heard since they were queued. Every caller then hears whether its bytes may have been sent.
+//! nothing at all is heard. Every caller then hears whether its bytes may have been sent.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ use crate::pending::{Outcome, Pending};
 const MAX_QUEUED_BYTES: usize = 8 << 20;
 /// Room made for each read.
 const READ_BYTES: usize = 64 << 10;
+/// How long a connection may be silent, while requests time out, before it ends.
+const STALL: Duration = Duration::from_secs(1);
 /// How late a time-out may be noticed.
 const SWEEP: Duration = Duration::from_millis(10);
 /// Sweeps with nothing to do until the sweeper rests.
@@ -60,7 +62,6 @@ impl fmt::Display for DialError {
 #[derive(Debug)]
 pub(crate) struct Connection {
     shared: Arc<Shared>,
-    tasks: [AbortHandle; 3],
 }
 
 #[derive(Debug)]
@@ -74,6 +75,8 @@ struct Shared {
     waiting: Notify,
     /// Places for requests in flight, as many as the node allows.
     places: Semaphore,
+    /// End with the connection, and with them the socket.
+    tasks: OnceLock<[AbortHandle; 3]>,
 }
 
 #[derive(Debug)]
@@ -84,7 +87,8 @@ struct State {
     writer_rests: bool,
     sweeper_rests: bool,
     closed: bool,
-    heard_at: Instant,
+    /// When the first of the requests was queued that timed out since anything was heard.
+    silent_since: Option<Instant>,
 }
 
 impl Connection {
@@ -110,12 +114,13 @@ impl Connection {
                 writer_rests: false,
                 sweeper_rests: false,
                 closed: false,
-                heard_at: now(),
+                silent_since: None,
             }),
             closed: AtomicBool::new(false),
             queued: Notify::new(),
             waiting: Notify::new(),
             places: Semaphore::new(welcome.limits.max_in_flight.max(1) as usize),
+            tasks: OnceLock::new(),
         });
         let (read, write) = stream.into_split();
         let tasks = [
@@ -123,7 +128,11 @@ impl Connection {
             tokio::spawn(write_requests(Arc::clone(&shared), write)).abort_handle(),
             tokio::spawn(sweep(Arc::clone(&shared))).abort_handle(),
         ];
-        Arc::new(Self { shared, tasks })
+        let tasks = shared.tasks.get_or_init(|| tasks);
+        if shared.closed.load(Ordering::Acquire) {
+            tasks.iter().for_each(AbortHandle::abort); // it ended before its tasks were known
+        }
+        Arc::new(Self { shared })
     }
 
     /// Whether it has ended.
@@ -175,7 +184,6 @@ impl Connection {
     /// Ends the connection.
     pub(crate) fn close(&self) {
         self.shared.close("closed by this client");
-        self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -229,15 +237,14 @@ impl Shared {
         drop(state);
         tracing::debug!(reason, lost = wake.len(), "connection ended");
         self.places.close();
-        self.queued.notify_one();
-        self.waiting.notify_one();
         wake.into_iter().for_each(Waker::wake);
+        self.tasks.get().into_iter().flatten().for_each(AbortHandle::abort);
     }
 
     /// Hands answers to their callers.
     fn settle(&self, answers: &mut Vec<(RequestId, Answer)>, wake: &mut Vec<Waker>) {
         let mut state = self.state.lock();
-        state.heard_at = now();
+        state.silent_since = None;
         for (id, answer) in answers.drain(..) {
             wake.extend(state.pending.settle(id, Outcome::Answered(answer)));
         }
@@ -265,13 +272,16 @@ impl Shared {
         if state.closed {
             return None;
         }
-        let oldest = state.pending.expire(now(), wake);
-        let stalled = oldest.is_some_and(|queued_at| state.heard_at < queued_at);
+        let now = now();
+        if let Some(queued_at) = state.pending.expire(now, wake) {
+            state.silent_since.get_or_insert(queued_at);
+        }
+        let stalled = state.silent_since.is_some_and(|since| now.duration_since(since) >= STALL);
         let waits = state.pending.waiting() > 0;
         drop(state);
         wake.drain(..).for_each(Waker::wake);
         if stalled {
-            self.close("requests timed out and nothing was heard since they were sent");
+            self.close("requests time out and nothing is heard");
         }
         Some(waits)
     }
@@ -307,7 +317,10 @@ async fn read_answers(shared: Arc<Shared>, mut socket: OwnedReadHalf, mut input:
     loop {
         match decode_answers(&input, &mut |id, answer| answers.push((id, answer))) {
             Ok(taken) => input.advance(taken),
-            Err(error) => return shared.close(&format!("the node does not keep to the protocol: {error}")),
+            Err(error) => {
+                shared.settle(&mut answers, &mut wake); // those before the error are good
+                return shared.close(&format!("the node does not keep to the protocol: {error}"));
+            }
         }
         if !answers.is_empty() {
             shared.settle(&mut answers, &mut wake);

@@ -69,6 +69,11 @@ impl Node {
         }
     }
 
+    /// Whether any of its connections is alive.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.links.iter().any(|link| link.alive().is_some())
+    }
+
     pub(crate) fn close(&self) {
         for link in &self.links {
             if let Some(connection) = link.current.lock().take() {

@@ -36,6 +36,8 @@ pub(crate) struct Pending {
     /// Writes handed to the socket so far: what was queued in an earlier round may have been sent.
     round: u64,
     waiting: usize,
+    /// Nothing expires before.
+    earliest: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,7 @@ impl Pending {
     pub(crate) fn insert(&mut self, now: Instant, until: Instant) -> RequestId {
         let state = State::Waiting { waker: None, queued_at: now, until, round: self.round };
         self.waiting += 1;
+        self.earliest = Some(self.earliest.map_or(until, |earliest| earliest.min(until)));
         if let Some(number) = self.free.pop() {
             let slot = &mut self.slots[number as usize];
             slot.state = state;
@@ -115,15 +118,20 @@ impl Pending {
         self.release(id);
     }
 
-    /// Ends what has waited too long. Returns when the oldest of them was queued.
+    /// Ends what has waited too long. Returns when the oldest of them was queued. Looks at the slots only
+    /// if something may be due.
     pub(crate) fn expire(&mut self, now: Instant, wake: &mut Vec<Waker>) -> Option<Instant> {
-        let mut oldest = None;
+        if self.earliest.is_none_or(|earliest| now < earliest) {
+            return None;
+        }
+        let (mut oldest, mut next) = (None, None);
         self.end(wake, |queued_at, until, sent| {
-            (until <= now).then(|| {
-                oldest = Some(oldest.map_or(queued_at, |oldest: Instant| oldest.min(queued_at)));
-                Outcome::TimedOut { sent }
-            })
+            let least = if until <= now { &mut oldest } else { &mut next };
+            let time = if until <= now { queued_at } else { until };
+            *least = Some(least.map_or(time, |least: Instant| least.min(time)));
+            (until <= now).then_some(Outcome::TimedOut { sent })
         });
+        self.earliest = next;
         oldest
     }
 

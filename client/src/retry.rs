@@ -164,7 +164,8 @@ impl<'a> Attempts<'a> {
             }
             Outcome::TimedOut { sent } => {
                 self.unanswered(sent, Detail::NoAnswer(node.id));
-                Next::Elsewhere
+                // Somebody else's hurry says nothing about the node.
+                if now() >= self.until { Next::Done(Err(self.give_up())) } else { Next::Elsewhere }
             }
         }
     }

@@ -214,3 +214,40 @@ async fn a_query_for_one_node_goes_there() {
     assert_eq!(first.seen.count(), 0);
     assert_eq!(second.seen.requests.lock()[0].body, RequestBody::Query(Query::Audit { shard: ShardId(3) }));
 }
+
+#[tokio::test]
+async fn a_caller_in_a_hurry_does_not_end_the_connection_of_the_others() {
+    let map = Map::new();
+    let node = Node::start(1, &map, |request| Action::AnswerAfter(Duration::from_millis(200), granted(request))).await;
+    map.lead(Some(NodeId(1)));
+    let client = connect(&[&node], SECONDS_5).await;
+    let request = || doorbuster_protocol::request::Request {
+        body: RequestBody::Query(Query::Product(ProductId(1))),
+        wait: Millis(0),
+    };
+    let patient = tokio::spawn({
+        let client = client.clone();
+        async move { client.reserve(reserve(1)).await }
+    });
+    for _ in 0..10 {
+        let hurried = client.execute(request(), Some(Duration::from_millis(5))).await;
+        assert!(matches!(hurried, Err(Error::Unavailable { .. })), "{hurried:?}");
+    }
+    patient.await.expect("no panic").expect("granted");
+    assert_eq!(node.seen.connections.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn two_names_of_one_node_are_one_node() {
+    let map = Map::new();
+    let first = Node::start(1, &map, grant).await;
+    let second = Node::start(2, &map, grant).await;
+    map.lead(Some(NodeId(1)));
+    let client = connect(&[&first], SECONDS_5).await;
+    client.reserve(reserve(1)).await.expect("granted");
+    map.rename(NodeId(1), first.address.replace("127.0.0.1", "localhost"));
+    let _ = client.status(NodeId(2)).await; // whose welcome has the other name
+    client.reserve(reserve(2)).await.expect("granted");
+    assert_eq!(first.seen.connections.load(Ordering::Relaxed), 1);
+    assert_eq!(second.seen.connections.load(Ordering::Relaxed), 1);
+}

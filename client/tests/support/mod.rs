@@ -75,6 +75,12 @@ impl Map {
         self.0.lock().fill(leader);
     }
 
+    /// From now on this node is told to be there.
+    pub fn rename(&self, node: NodeId, address: String) {
+        let mut nodes = self.1.lock();
+        nodes.iter_mut().find(|known| known.node == node).expect("known").address = address;
+    }
+
     fn tell(&self) -> ShardMap {
         ShardMap { leaders: self.0.lock().clone(), nodes: self.1.lock().clone() }
     }
