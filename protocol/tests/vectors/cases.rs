@@ -24,7 +24,14 @@ fn query(query: Query) -> Request {
     Request { body: RequestBody::Query(query), wait: Millis(0) }
 }
 
-pub fn requests() -> Vec<(&'static str, &'static str, Request)> {
+/// Name, description, value.
+type Case = (&'static str, &'static str, Request);
+
+pub fn requests() -> Vec<Case> {
+    [reservation_commands(), product_commands(), queries()].concat()
+}
+
+fn reservation_commands() -> Vec<Case> {
     let payment = Payment { target: TARGET, attempt: 2 };
     let reserve =
         Reserve { product: PRODUCT, reservation: RESERVATION, user: USER, quantity: Quantity(3), ttl: Millis(120_000) };
@@ -45,6 +52,11 @@ pub fn requests() -> Vec<(&'static str, &'static str, Request)> {
             command(Command::LatePayment(LatePayment { target: TARGET, quantity: Quantity(3) })),
         ),
         ("refund_done", "by its owner", command(Command::RefundDone(TARGET))),
+    ]
+}
+
+fn product_commands() -> Vec<Case> {
+    vec![
         ("create_product", "every field set", command(Command::CreateProduct(Box::new(spec())))),
         (
             "create_product_defaults",
@@ -87,6 +99,11 @@ pub fn requests() -> Vec<(&'static str, &'static str, Request)> {
             "shard 3 up to position 300",
             command(Command::AcknowledgeFeed { shard: ShardId(3), through: FeedPosition(300) }),
         ),
+    ]
+}
+
+fn queries() -> Vec<Case> {
+    vec![
         ("get_reservation", "by its owner", query(Query::Reservation(TARGET))),
         (
             "find_reservation",
