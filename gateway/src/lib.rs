@@ -32,6 +32,7 @@ mod server;
 mod timestamp;
 
 use app::App;
+use clock::Stopwatch;
 pub use config::{ConfigError, GatewayConfig};
 use orders::{OrderStore, OrderWriter, StoreError};
 use routes::orders::OrderReader;
@@ -137,14 +138,20 @@ async fn serve(app: Arc<App>, listener: TcpListener, client: doorbuster_client::
     });
     background.spawn(upkeep(Arc::clone(&app), stop.clone()));
     background.close();
-    server::serve(listener, Arc::clone(&app), stop, drain).await;
-    app.saga.shutdown(drain).await;
+    let (stopping, ()) = tokio::join!(stopped(&stop), server::serve(listener, Arc::clone(&app), stop.clone(), drain));
+    app.saga.shutdown(drain.saturating_sub(stopping.elapsed())).await;
     writer_stop.cancel();
     background.wait().await;
     if let Some(client) = app.backend.get() {
         client.clone().close().await;
     }
     tracing::info!("the gateway has stopped");
+}
+
+/// Tells how long ago `stop` was cancelled, once it is.
+async fn stopped(stop: &CancellationToken) -> Stopwatch {
+    stop.cancelled().await;
+    Stopwatch::start()
 }
 
 async fn upkeep(app: Arc<App>, stop: CancellationToken) {

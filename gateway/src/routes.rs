@@ -115,7 +115,7 @@ pub async fn run(app: &App, call: Call) -> Result<HttpResponse, Problem> {
         Action::ChangeStock => admin::stock(app, call).await,
         Action::ChangeSale(action) => admin::sale(app, &call, action).await,
         Action::Live => Ok(health::live()),
-        Action::Ready => health::ready(app),
+        Action::Ready => health::ready(app).await,
         Action::Metrics => health::metrics(app, &call),
     }
 }

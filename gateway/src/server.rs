@@ -25,13 +25,23 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicat
 connection: close\r\ncontent-length: 179\r\n\r\n{\"type\":\"urn:doorbuster:problem:overloaded\",\"title\":\"Too much to do\",\
 \"status\":503,\"detail\":\"The gateway has as many connections as it takes.\",\"code\":\"overloaded\",\"retryable\":true}";
 
+/// How connections end.
+#[derive(Clone)]
+struct Ends {
+    /// After the request in progress.
+    stop: CancellationToken,
+    /// At once.
+    cut: CancellationToken,
+}
+
 /// Accepts and serves until `stop` is cancelled, then lets what is in progress end within `drain`.
 pub async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken, drain: Duration) {
     let places = Arc::new(Semaphore::new(app.config.http.max_connections));
     let connections = TaskTracker::new();
+    let ends = Ends { stop: stop.clone(), cut: CancellationToken::new() };
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         match accepted {
-            Ok((stream, peer)) => accept(&app, &places, &connections, &stop, stream, peer),
+            Ok((stream, peer)) => accept(&app, &places, &connections, &ends, stream, peer),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -43,6 +53,8 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken
     connections.close();
     if tokio::time::timeout(drain, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "connections still open after the drain time are cut");
+        ends.cut.cancel();
+        connections.wait().await;
     }
 }
 
@@ -50,24 +62,18 @@ fn accept(
     app: &Arc<App>,
     places: &Arc<Semaphore>,
     connections: &TaskTracker,
-    stop: &CancellationToken,
+    ends: &Ends,
     stream: TcpStream,
     peer: SocketAddr,
 ) {
     match Arc::clone(places).try_acquire_owned() {
-        Ok(place) => drop(connections.spawn(connection(Arc::clone(app), stop.clone(), stream, peer, place))),
+        Ok(place) => drop(connections.spawn(connection(Arc::clone(app), ends.clone(), stream, peer, place))),
         // A fresh connection's buffer has room for this; if not, the peer sees it closed, which says the same.
         Err(_) => drop(stream.try_write(FULL)),
     }
 }
 
-async fn connection(
-    app: Arc<App>,
-    stop: CancellationToken,
-    stream: TcpStream,
-    peer: SocketAddr,
-    _place: OwnedSemaphorePermit,
-) {
+async fn connection(app: Arc<App>, ends: Ends, stream: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit) {
     // Without it answers only wait a little longer.
     let _ = stream.set_nodelay(true);
     let config = &app.config.http;
@@ -84,9 +90,9 @@ async fn connection(
     let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = ends.stop.cancelled() => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            ends.cut.run_until_cancelled(serving).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {

@@ -67,7 +67,7 @@ pub async fn pay(app: &App, mut call: Call) -> Result<HttpResponse, Problem> {
     let (card_token, attempt) = read(body::parse(&call.parts.headers, &bytes)?)?;
     let place = app.saga.enter()?;
     let client = app.backend.client()?;
-    let product = client.product(target.product).await.map_err(hide_product)?;
+    let product = client.product(target.product).await.map_err(reservations::hide_product)?;
     let reply = match begin(client, target, attempt).await? {
         Begin::Paying(reply) => reply,
         Begin::Paid(reply) => return Ok(marked(json(StatusCode::OK, &Reservation::now(&reply)), true)),
@@ -97,14 +97,6 @@ fn read(body: PayBody<'_>) -> Result<(String, Option<u16>), Problem> {
     Ok((token, u16::try_from(attempt).ok()))
 }
 
-/// Who asks to pay for a reservation of no product has no such reservation.
-fn hide_product(error: Error) -> Problem {
-    match error {
-        Error::Refused(Refusal::UnknownProduct) => Refusal::UnknownReservation.into(),
-        error => error.into(),
-    }
-}
-
 async fn begin(client: &Client, target: Target, wanted: Option<u16>) -> Result<Begin, Problem> {
     // Nearly every reservation is paid at the first attempt: try that before looking.
     let mut attempt = wanted.unwrap_or(1);
@@ -115,7 +107,7 @@ async fn begin(client: &Client, target: Target, wanted: Option<u16>) -> Result<B
                 return Ok(Begin::Paid(client.reservation(target).await?));
             }
             Err(Error::Refused(Refusal::PaymentNotInProgress { .. } | Refusal::PaymentInProgress)) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(reservations::hide_product(error)),
         }
         let reply = client.reservation(target).await?;
         let (attempts, paying) =

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use doorbuster_client::Client;
+use doorbuster_client::{Client, Error};
 use doorbuster_protocol::command::{Extend, Reserve, Target};
+use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::limits::{MAX_RESERVATION_QUANTITY, MAX_TTL, MIN_TTL};
 use doorbuster_protocol::query::Query;
-use doorbuster_protocol::reply::Reply;
+use doorbuster_protocol::reply::{Reply, ReservationReply, ReservationState, ReservationView};
 use doorbuster_protocol::request::{Request, RequestBody};
 use doorbuster_protocol::types::{Millis, ProductId, Quantity, ShardId, shard_of};
 use futures_util::future::join_all;
@@ -50,9 +51,7 @@ pub async fn reserve(app: &App, mut call: Call) -> Result<HttpResponse, Problem>
     let reserve = read_reserve(body::parse(&call.parts.headers, &bytes)?, caller, key)?;
     let client = app.backend.client()?;
     let reply = client.reserve(reserve).await?;
-    if !reply.replayed {
-        refuse_second_product(client, reserve).await?;
-    }
+    refuse_second_product(client, reserve, &reply).await?;
     let response = json(StatusCode::CREATED, &Reservation::made(&reply));
     Ok(marked(located(response, &path(&reply.reservation)), reply.replayed))
 }
@@ -69,28 +68,44 @@ fn read_reserve(body: ReserveBody, caller: Caller, key: &str) -> Result<Reserve,
 }
 
 /// A key that made a reservation of one product and comes back with another product reaches another shard, which cannot
-/// know. So the one that was just made is given back if the key lives on any other shard. A shard that does not answer
-/// in time is taken not to know the key: a buyer's honest reservation counts for more.
-async fn refuse_second_product(client: &Client, reserve: Reserve) -> Result<(), Problem> {
-    let own = shard_of(reserve.product, client.shards());
-    let others = (0..client.shards()).map(ShardId).filter(|shard| *shard != own);
-    let answers = join_all(others.map(|shard| is_known(client, shard, reserve))).await;
-    if !answers.contains(&true) {
+/// know. So a reservation that was just made is given back if the key lives on any other shard, in whatever state. The one
+/// that was given back is remembered there as released, and asked for again it must be refused again: of two that share
+/// a key, it is the younger. A shard that does not answer in time is taken not to know the key: a buyer's honest
+/// reservation counts for more.
+async fn refuse_second_product(client: &Client, reserve: Reserve, reply: &ReservationReply) -> Result<(), Problem> {
+    let view = &reply.reservation;
+    if reply.replayed && !matches!(view.state, ReservationState::Released | ReservationState::Expired) {
         return Ok(());
     }
-    let target = Target { product: reserve.product, reservation: reserve.reservation, user: reserve.user };
-    if let Err(error) = client.release(target).await {
-        tracing::warn!(%error, product = %reserve.product, "a reservation under a used key was not released; it will expire");
+    let own = shard_of(reserve.product, client.shards());
+    let others = (0..client.shards()).map(ShardId).filter(|shard| *shard != own);
+    let found = join_all(others.map(|shard| find(client, shard, reserve))).await;
+    let mut found = found.into_iter().flatten();
+    if !found.any(|other| !reply.replayed || other.created_at < view.created_at) {
+        return Ok(());
+    }
+    if !reply.replayed {
+        release_second(client, reserve).await;
     }
     let detail = "This key made a reservation of another product; use a new one for a new request.";
     Err(Problem::new(&kinds::CONFLICTING_RETRY, detail))
 }
 
-async fn is_known(client: &Client, shard: ShardId, reserve: Reserve) -> bool {
+async fn release_second(client: &Client, reserve: Reserve) {
+    let target = Target { product: reserve.product, reservation: reserve.reservation, user: reserve.user };
+    if let Err(error) = client.release(target).await {
+        tracing::warn!(%error, product = %reserve.product, "a reservation under a used key was not released; it will expire");
+    }
+}
+
+async fn find(client: &Client, shard: ShardId, reserve: Reserve) -> Option<ReservationView> {
     let query = Query::FindReservation { shard, reservation: reserve.reservation };
     let request = Request { body: RequestBody::Query(query), wait: CONFLICT_CHECK };
     let deadline = Duration::from_millis(CONFLICT_CHECK.0);
-    matches!(client.execute(request, Some(deadline)).await, Ok(Reply::Reservation(_)))
+    match client.execute(request, Some(deadline)).await {
+        Ok(Reply::Reservation(reply)) => Some(reply.reservation),
+        _ => None,
+    }
 }
 
 /// `GET /v1/reservations/{id}`.
@@ -99,7 +114,7 @@ async fn is_known(client: &Client, shard: ShardId, reserve: Reserve) -> bool {
 /// 404 for what is not the caller's, and the cluster's.
 pub async fn show(app: &App, call: &Call) -> Result<HttpResponse, Problem> {
     let target = target(call)?;
-    let reply = app.backend.client()?.reservation(target).await?;
+    let reply = app.backend.client()?.reservation(target).await.map_err(hide_product)?;
     Ok(json(StatusCode::OK, &Reservation::now(&reply)))
 }
 
@@ -109,7 +124,7 @@ pub async fn show(app: &App, call: &Call) -> Result<HttpResponse, Problem> {
 /// 404, 409 for what is over, paid or being paid, and the cluster's.
 pub async fn release(app: &App, call: &Call) -> Result<HttpResponse, Problem> {
     let target = target(call)?;
-    let reply = app.backend.client()?.release(target).await?;
+    let reply = app.backend.client()?.release(target).await.map_err(hide_product)?;
     Ok(marked(json(StatusCode::OK, &Reservation::now(&reply)), reply.replayed))
 }
 
@@ -124,8 +139,17 @@ pub async fn extend(app: &App, mut call: Call) -> Result<HttpResponse, Problem> 
     let body: ExtendBody = body::parse(&call.parts.headers, &bytes)?;
     let by = Millis(body.by_ms.within("by_ms", 1, MAX_TTL.0)?);
     let operation = ids::operation(target.user, &format!("extend/{}", call.parameter()), key);
-    let reply = app.backend.client()?.extend(Extend { target, operation, by }).await?;
+    let reply = app.backend.client()?.extend(Extend { target, operation, by }).await.map_err(hide_product)?;
     Ok(marked(json(StatusCode::OK, &Reservation::now(&reply)), reply.replayed))
+}
+
+/// Whoever asks for a reservation of no product has no such reservation.
+#[must_use]
+pub fn hide_product(error: Error) -> Problem {
+    match error {
+        Error::Refused(Refusal::UnknownProduct) => Refusal::UnknownReservation.into(),
+        error => error.into(),
+    }
 }
 
 /// The reservation that the path names, for its caller alone.

@@ -74,7 +74,6 @@ const READ: Kinds = &[&kinds::NO_LEADER, &kinds::OUTCOME_UNKNOWN];
 const CHANGE: Kinds = &[&kinds::NO_LEADER, &kinds::OUTCOME_UNKNOWN, &kinds::CAPACITY_REACHED];
 const GONE: Kinds = &[
     &kinds::UNKNOWN_RESERVATION,
-    &kinds::UNKNOWN_PRODUCT,
     &kinds::RESERVATION_EXPIRED,
     &kinds::RESERVATION_RELEASED,
     &kinds::ALREADY_CONFIRMED,

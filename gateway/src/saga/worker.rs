@@ -139,7 +139,7 @@ impl Saga {
                 tracing::error!(%product, reservation, "paid, but the cluster neither sells nor records a refund: settle by hand");
             }
             Outcome::Unresolved => {
-                tracing::warn!(%product, reservation, "payment not resolved; posting it again takes it up")
+                tracing::warn!(%product, reservation, "payment not resolved; posting it again takes it up");
             }
             Outcome::RefundDue => tracing::warn!(%product, reservation, "paid too late; a refund is due"),
             Outcome::Confirmed | Outcome::Declined(_) => {}

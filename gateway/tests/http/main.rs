@@ -1,0 +1,14 @@
+//! The gateway over real sockets, in front of a real server on a real disk, both in this process: every row of the table
+//! of answers, and what must not move anything. Each answer is checked against `openapi.yaml` as it arrives.
+
+mod agent;
+mod bodies;
+mod cluster;
+mod connections;
+mod operators;
+mod orders;
+mod payments;
+mod retries;
+mod sale;
+mod specification;
+mod tokens;
