@@ -27,7 +27,8 @@ pub struct NodeConfig {
     pub max_entry_bytes: usize,
     /// A message to a follower carries entries of up to about this many bytes (one entry at least). Default 256 KiB.
     pub max_message_bytes: u64,
-    /// Appends on their way to a follower without an acknowledgement. Default 256.
+    /// Appends on their way to a follower without an acknowledgement. Default 64: with `max_message_bytes` as much as the
+    /// transport queues for a peer, so that a follower which catches up is not sent what would be dropped.
     pub max_inflight_messages: usize,
     /// Bytes of proposals not committed yet; more are refused as full. Default 64 MiB.
     pub max_uncommitted_bytes: u64,
@@ -74,7 +75,7 @@ impl NodeConfig {
             lease_margin: Duration::from_millis(30),
             max_entry_bytes: MAX_ENTRY_BYTES,
             max_message_bytes: 256 << 10,
-            max_inflight_messages: 256,
+            max_inflight_messages: 64,
             max_uncommitted_bytes: 64 << 20,
             max_apply_bytes: 4 << 20,
             max_pending_reads: 4096,

@@ -5,7 +5,9 @@
 //! after it received the message, and echoes the newest stamp with its answers. The leader therefore knows: whoever echoed
 //! stamp `t` helps nobody before `t + election timeout`; with a quorum of such promises nobody else can be elected until
 //! then. The margin covers clocks that do not run at the same rate. Nothing here counts ticks: a paused process resumes
-//! with a clock that has moved on, finds its lease over and its promises kept.
+//! with a clock that has moved on, finds its lease over and its promises kept. (A machine whose monotonic clock stops with
+//! it, a suspended virtual machine for one, is outside of this: it may believe in its lease for as long after it resumes as
+//! it did when it was stopped. Its peers must not outlive it by an election timeout, or it must be stopped for good.)
 //!
 //! What could break a promise, and does not:
 //! * A process that forgets it by restarting: after a restart a replica promises to nobody for one election timeout.

@@ -62,10 +62,13 @@ pub(super) async fn keep_connected(link: Arc<Link>, shared: Arc<Shared>) {
             Ok(stream) => {
                 tracing::info!(peer = link.node, "connected to a peer");
                 link.queue.open();
-                let ended = carry(stream, &link.queue, &shared).await;
+                let (ended, lasted) = carry_and_watch(stream, &link.queue, &shared).await;
                 link.queue.close();
                 link.note(ended.map_or_else(|error| error.to_string(), |()| "the peer closed the connection".into()));
-                pause = timing.retry_first;
+                // One that breaks at once is no reason to hurry.
+                if lasted {
+                    pause = timing.retry_first;
+                }
             }
             Err(error) => link.note(error.to_string()),
         }
@@ -90,6 +93,22 @@ pub(super) async fn connect(shared: &Shared, peer: NodeId, purpose: Purpose) -> 
         Ok(stream)
     };
     in_time(shared.timing.handshake, attempt, "connecting").await
+}
+
+/// How the connection ended, and whether it lasted for a while.
+async fn carry_and_watch(stream: TcpStream, queue: &Queue, shared: &Shared) -> (io::Result<()>, bool) {
+    let mut lasted = false;
+    let watch = async {
+        sleep(shared.timing.silence).await;
+        lasted = true;
+        std::future::pending::<()>().await;
+    };
+    let ended = tokio::select! {
+        biased;
+        ended = carry(stream, queue, shared) => ended,
+        () = watch => Ok(()),
+    };
+    (ended, lasted)
 }
 
 async fn carry(stream: TcpStream, queue: &Queue, shared: &Shared) -> io::Result<()> {
