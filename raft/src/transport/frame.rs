@@ -64,7 +64,7 @@ impl Frame {
     }
 
     /// The payload, if this is the frame that has to come now.
-    pub(super) fn expect(&self, kind: Kind) -> io::Result<&[u8]> {
+    pub(super) fn payload_of(&self, kind: Kind) -> io::Result<&[u8]> {
         if self.kind == kind {
             Ok(self.payload())
         } else {

@@ -60,7 +60,7 @@ pub(super) async fn open(
         let reason = read_refusal(&mut answer.payload())?.unwrap_or_default();
         return Err(refusal(format!("node {peer} refuses the connection: {reason}")));
     }
-    let challenge = answer.expect(Kind::Challenge)?;
+    let challenge = answer.payload_of(Kind::Challenge)?;
     let (claim, proof) = split_proof(challenge)?;
     if !secret::same(&proof, &secret::prove(&identity.secret, &[ACCEPTER, &hello, claim])) {
         return Err(refusal(format!("node {peer} does not know the cluster's secret")));
@@ -75,7 +75,7 @@ pub(super) async fn open(
     send(stream, Kind::Proof, &proof).await?;
     recognised.map_err(refusal)?;
     let verdict = frame::read(stream, MAX_GREETING).await?;
-    match read_refusal(&mut verdict.expect(Kind::Verdict)?)? {
+    match read_refusal(&mut verdict.payload_of(Kind::Verdict)?)? {
         None => Ok(()),
         Some(reason) => {
             shared.handler.refused(peer, reason.clone());
@@ -91,7 +91,7 @@ pub(super) async fn accept(
 ) -> io::Result<(NodeId, Purpose)> {
     let identity = &shared.identity;
     let greeting = frame::read(stream, MAX_GREETING).await?;
-    let hello_bytes = greeting.expect(Kind::Hello)?;
+    let hello_bytes = greeting.payload_of(Kind::Hello)?;
     let hello = Hello::decode(hello_bytes)?;
     if let Err(reason) = hello.fits(shared) {
         return Err(refuse(stream, reason).await);
@@ -102,7 +102,7 @@ pub(super) async fn accept(
     challenge.put_slice(&secret::prove(&identity.secret, &[ACCEPTER, hello_bytes, &claim]));
     send(stream, Kind::Challenge, &challenge).await?;
     let answer = frame::read(stream, MAX_GREETING).await?;
-    let mut payload = answer.expect(Kind::Proof)?;
+    let mut payload = answer.payload_of(Kind::Proof)?;
     let proof: Proof = take(&mut payload)?;
     if !secret::same(&proof, &secret::prove(&identity.secret, &[OPENER, hello_bytes, &claim])) {
         return Err(refuse(stream, format!("node {} does not know the cluster's secret", hello.from)).await);

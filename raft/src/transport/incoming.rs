@@ -67,7 +67,7 @@ async fn hand_on(reader: &mut (impl AsyncRead + Unpin), shared: &Shared, peer: N
     let (node, shards) = (shared.identity.node, shared.snapshots.len());
     loop {
         let frame = in_time(shared.timing.silence, frame::read(reader, MAX_FRAME), "hearing from the peer").await?;
-        let (wall_clock_ms, batch) = frame::read_messages(frame.expect(Kind::Messages)?, peer, node, shards)?;
+        let (wall_clock_ms, batch) = frame::read_messages(frame.payload_of(Kind::Messages)?, peer, node, shards)?;
         shared.handler.messages(peer, wall_clock_ms, batch);
     }
 }

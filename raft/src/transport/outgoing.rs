@@ -124,7 +124,7 @@ async fn carry(stream: TcpStream, queue: &Queue, shared: &Shared) -> io::Result<
 async fn listen(reader: &mut (impl AsyncRead + Unpin), silence: Duration) -> io::Result<()> {
     loop {
         match in_time(silence, frame::read(reader, MAX_GREETING), "hearing from the peer").await {
-            Ok(frame) => frame.expect(Kind::Alive)?,
+            Ok(frame) => frame.payload_of(Kind::Alive)?,
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             Err(error) => return Err(error),
         };

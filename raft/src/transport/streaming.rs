@@ -46,7 +46,7 @@ pub(super) async fn send(shared: &Shared, to: NodeId, shard: ShardId, message: &
     frame::write(&mut out, Kind::SnapshotEnd, |_| {});
     in_time(silence, stream.write_all(&out), "making room for a chunk").await?;
     let answer = in_time(shared.timing.store, frame::read(&mut stream, MAX_FRAME), "storing the snapshot").await?;
-    match take(&mut answer.expect(Kind::SnapshotStored)?)? {
+    match take(&mut answer.payload_of(Kind::SnapshotStored)?)? {
         [1] => Ok(()),
         _ => Err(io::Error::other(format!("node {to} could not take it"))),
     }
@@ -85,7 +85,7 @@ pub(super) async fn receive(
 ) -> io::Result<()> {
     let silence = shared.timing.silence;
     let offer = in_time(silence, frame::read(stream, MAX_FRAME), "hearing from the peer").await?;
-    let offer = Offer::decode(offer.expect(Kind::SnapshotOffer)?, from, shared)?;
+    let offer = Offer::decode(offer.payload_of(Kind::SnapshotOffer)?, from, shared)?;
     let stored = match shared.receiving.try_acquire() {
         Ok(_permit) => take_in(stream, shared, &offer).await,
         Err(_) => Err(io::Error::other("too many snapshots are being received")),
