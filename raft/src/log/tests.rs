@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod kill;
 mod model;
 mod threads;
 

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{LogConfig, LogCore, LogError, append, entry, filled, flush, formatted, reopen, segment, small, store};
+use super::{
+    LogConfig, LogCore, LogError, append, entry, filled, flush, formatted, model::Model, reopen, segment, small, store,
+};
 use crate::{
     disk::{
         Disk,
@@ -248,4 +250,51 @@ fn nothing_can_be_stored_over_damage() {
     assert_eq!(disk.files().iter().map(|path| disk.contents(path)).collect::<Vec<_>>(), before);
     let (mut core, _) = reopen(&disk).unwrap();
     assert_eq!(flush(&mut core), []);
+}
+
+#[test]
+fn garbage_of_any_kind_is_refused_or_harmless() {
+    let disk = formatted();
+    let (mut core, _) = reopen(&disk).unwrap();
+    let mut model = Model(reopen(&disk).unwrap().1);
+    let mut dice = Dice(11);
+    let mut history = vec![model.clone()];
+    for ticket in 1..60 {
+        let append = model.random_append(&mut dice, ticket);
+        history.extend(model.parts(&append));
+        model.apply(&append);
+        history.push(model.clone());
+        store(&mut core, &append);
+    }
+    core.maintain().unwrap();
+    let mut refused = 0;
+    for _ in 0..1000 {
+        let copy = disk.copy();
+        scribble(&copy, &mut dice);
+        match reopen(&copy) {
+            Ok((_, recovered)) => assert!(history.iter().any(|model| model.0 == recovered), "silently wrong"),
+            Err(LogError::Io { .. } | LogError::Failed | LogError::Misuse { .. }) => panic!("not an answer to damage"),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 300, "{refused}");
+}
+
+/// Overwrites a part of a file with zeros, noise, or bytes from elsewhere in the log; or cuts the file.
+fn scribble(disk: &FaultDisk, dice: &mut Dice) {
+    let files = disk.files();
+    let (target, donor) = (&files[dice.index(files.len())], &files[dice.index(files.len())]);
+    let (mut contents, donor) = (disk.contents(target), disk.contents(donor));
+    let longest = if dice.chance(50) { 40 } else { 3000 };
+    let length = 1 + dice.index(longest);
+    let (to, from) = (dice.index(contents.len() - length), dice.index(donor.len() - length) / 32 * 32);
+    let to = if dice.chance(50) { to / 32 * 32 } else { to };
+    let part = &mut contents[to..to + length];
+    match dice.index(4) {
+        0 => part.fill(0),
+        1 => part.fill_with(|| dice.next().to_le_bytes()[0]),
+        2 => part.copy_from_slice(&donor[from..from + length]),
+        _ => contents.truncate(to),
+    }
+    disk.overwrite(target, &contents);
 }

@@ -132,7 +132,7 @@ fn a_slow_sync_gathers_what_comes_meanwhile() {
 #[test]
 fn preparing_a_segment_does_not_stall_rounds() {
     let disk = formatted();
-    let delay = Duration::from_millis(300);
+    let delay = Duration::from_millis(1500);
     let running = start(Arc::new(disk.clone()), small());
     let store = |ticket, bytes: usize| {
         let started = Instant::now();
