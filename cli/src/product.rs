@@ -26,7 +26,7 @@ enum Action {
     /// Put a product on sale
     #[command(after_help = "Examples:\n  \
         doorbuster product create 7 --name 'Phone X' --stock 100 --price 49900 --currency EUR\n  \
-        doorbuster product create 8 --name Tickets --stock 5000 --price 9000 --currency EUR --limit-per-user 4 \\\n      \
+        doorbuster product create 8 --name Tickets --stock 5000 --price 9000 --limit-per-user 4 \\\n      \
         --ttl 10m --opens-at 2026-11-27T12:00:00Z --closes-at 2026-11-28T00:00:00Z\n\n\
         Creating the same product again with the same settings is a replay; with others it is refused (product_exists).")]
     Create(Box<CreateArgs>),

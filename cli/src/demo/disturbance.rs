@@ -33,6 +33,9 @@ pub struct Kill {
 /// Waits for the middle of the sale, kills the leader, and brings it back.
 pub async fn kill_the_leader(sale: &Sale, cluster: &Cluster, client: &Client) -> Result<Kill, CliError> {
     while sale.stats.attempts() * 100 < sale.plan.buyers * KILL_AT_PERCENT {
+        if sale.over.is_cancelled() {
+            return Err(CliError::failed("the sale was over before its middle"));
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let shard = shard_of(PRODUCT, client.shards());

@@ -126,14 +126,18 @@ async fn whole(
     stop: CancellationToken,
 ) -> Result<(), CliError> {
     let stage = Stage::set(args, &plan, &progress).await?;
-    let outcome = act(args, plan, &mut progress, &stage).await;
+    let outcome = act(args, plan.clone(), &mut progress, &stage).await;
     progress.finish();
     let holds = match outcome {
         Ok(holds) => holds,
-        Err(error) => return Err(stage.explain(error)),
+        Err(error) => {
+            let error = stage.explain(error);
+            stage.strike(&progress, true).await?;
+            return Err(error);
+        }
     };
     if args.keep_running && !stop.is_cancelled() {
-        line(&stage.what_to_try()?);
+        line(&stage.what_to_try(&plan).await?);
         stop.cancelled().await;
     }
     stage.strike(&progress, args.data.is_some() || !holds).await?;
@@ -172,42 +176,36 @@ async fn sell(
     stage: &Stage,
     sale: &Arc<buyers::Sale>,
 ) -> (Option<Kill>, Vec<String>) {
-    let mut failures = Vec::new();
-    let arrivals = stage.doors().arrivals(sale);
+    let arrivals = async {
+        stage.doors().arrivals(sale).await;
+        sale.everybody_came.cancel();
+    };
     let come_again = stage.doors().come_again(sale, (sale.plan.rate / 20).max(20));
     let kill = async {
-        if args.no_kill {
-            Ok(None)
-        } else {
-            disturbance::kill_the_leader(sale, stage.cluster(), stage.client()).await.map(Some)
+        match args.no_kill {
+            true => Ok(None),
+            false => disturbance::kill_the_leader(sale, stage.cluster(), stage.client()).await.map(Some),
         }
     };
     let watched = watch(progress, stage, sale);
-    let ((), (), kill, sold_out) = tokio::join!(
-        async {
-            arrivals.await;
-            sale.everybody_came.cancel();
-        },
-        come_again,
-        kill,
-        watched
-    );
+    let whole = async { tokio::join!(arrivals, come_again, kill, watched) };
+    let mut failures = Vec::new();
+    let limit = sale.plan.longest();
+    let Ok(((), (), kill, sold_out)) = tokio::time::timeout(limit, whole).await else {
+        sale.over.cancel();
+        return (None, vec![format!("the sale had not ended after {}s", limit.as_secs())]);
+    };
     failures.extend(sold_out.err().map(|error| error.message));
     sale.visits.close();
     if tokio::time::timeout(SOLD_OUT_WITHIN, sale.visits.wait()).await.is_err() {
-        failures.push(format!(
-            "{} visits had not ended {}s after the sale",
-            sale.visits.len(),
-            SOLD_OUT_WITHIN.as_secs()
-        ));
+        let open = sale.visits.len();
+        failures.push(format!("{open} visits had not ended {}s after the sale", SOLD_OUT_WITHIN.as_secs()));
     }
-    match kill {
-        Ok(kill) => (kill, failures),
-        Err(error) => {
-            failures.push(format!("killing and restarting the leader: {}", error.message));
-            (None, failures)
-        }
-    }
+    let kill = kill.unwrap_or_else(|error| {
+        failures.push(format!("killing and restarting the leader: {}", error.message));
+        None
+    });
+    (kill, failures)
 }
 
 /// Shows the sale until everybody came and everything is sold, and then closes it.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// The product of the demo.
 pub const PRODUCT: ProductId = ProductId(1);
+/// The product for a person to try things with.
+pub const PRODUCT_TO_TRY: ProductId = ProductId(2);
 /// How long all buyers take to arrive unless a rate is given.
 const ARRIVE_WITHIN: Duration = Duration::from_secs(25);
 /// A payment may pin a reservation this long: longer than the cluster may be without a leader.
@@ -121,6 +123,27 @@ impl Plan {
         Duration::from_nanos(
             u64::try_from(u128::from(index) * 1_000_000_000 / u128::from(self.rate)).unwrap_or(u64::MAX),
         )
+    }
+
+    /// When the demo gives up on a sale that does not end: several times what its arrivals take.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.arrival(self.buyers) * 4 + Duration::from_secs(90)
+    }
+
+    /// A product for a person to try things with after the sale: held long enough to type.
+    #[must_use]
+    pub fn product_to_try(&self) -> ProductSpec {
+        ProductSpec {
+            product: PRODUCT_TO_TRY,
+            name: "Phone Y".to_owned(),
+            stock: Quantity(10),
+            limit_per_user: Quantity(2),
+            limit_per_reservation: Quantity(2),
+            ttl: Millis(10 * 60_000),
+            max_life: Millis(60 * 60_000),
+            ..self.product()
+        }
     }
 
     /// What a buyer does if a unit can be had.

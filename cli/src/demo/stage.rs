@@ -8,9 +8,10 @@ use super::cluster::{Cluster, ClusterConfig};
 use super::database;
 use super::front::{Front, FrontConfig};
 use super::ledger::Ledger;
-use super::plan::{PRODUCT, Plan};
+use super::plan::{PRODUCT_TO_TRY, Plan};
 use super::progress::Progress;
 use super::stats::Stats;
+use crate::audit::orders::Orders;
 use crate::audit::{Audit, orders, replicas};
 use crate::error::CliError;
 use crate::overlay::Overlay;
@@ -143,7 +144,10 @@ impl Stage {
 
     /// Waits for the orders and compares everything with everything.
     pub async fn audit(&self, orders_within: Duration) -> Result<Audit, CliError> {
-        let orders = orders::compare(&self.client, &self.database, orders_within).await?;
+        let orders = match orders::compare(&self.client, &self.database, orders_within).await {
+            Ok(orders) => orders,
+            Err(error) => Orders { problems: vec![format!("the orders: {error}")], ..Orders::default() },
+        };
         let replicas = replicas::compare(&self.client, REPLICAS_WITHIN).await?;
         Ok(Audit { replicas, orders: Some(orders) })
     }
@@ -159,29 +163,35 @@ impl Stage {
         error
     }
 
-    /// Commands for a person to try, with a real token and real ports.
-    pub fn what_to_try(&self) -> Result<String, CliError> {
+    /// Puts a product on sale that is held long enough to type, and gives commands for a person to try it with: real
+    /// tokens, real ports.
+    pub async fn what_to_try(&self, plan: &Plan) -> Result<String, CliError> {
+        self.client.create_product(plan.product_to_try()).await?;
         let key = EncodingKey::from_secret(&self.secret);
         let expires = clock::wall().0 / 1000 + 24 * 3600;
         let (user, admin) = (token::sign(&key, "alice", false, expires)?, token::sign(&key, "root", true, expires)?);
-        let (url, nodes) = (format!("http://{}", self.address), self.cluster.client_addresses().join(","));
-        let (cluster, credential) = (self.cluster.name(), self.cluster.credential_file());
-        let credential = credential.display();
-        let product = PRODUCT;
+        let (url, product, database) = (format!("http://{}/v1", self.address), PRODUCT_TO_TRY, &self.database);
+        let connection = format!(
+            "--nodes {} --cluster {} --credential-file '{}'",
+            self.cluster.client_addresses().join(","),
+            self.cluster.name(),
+            self.cluster.credential_file().display()
+        );
         Ok(format!(
-            "Everything keeps running until Ctrl-C. Try:\n\n\
+            "\nEverything keeps running until Ctrl-C. Product {product} is on sale for you: 10 units, held 10 minutes. Try:\n\n\
              TOKEN={user}\n\
              ADMIN={admin}\n\
-             curl {url}/v1/products\n\
-             curl -X POST {url}/v1/admin/products/{product}/stock -H \"Authorization: Bearer $ADMIN\" -H 'Idempotency-Key: more' \\\n  \
-             -H 'Content-Type: application/json' -d '{{\"delta\":5}}'\n\
-             curl -X POST {url}/v1/reservations -H \"Authorization: Bearer $TOKEN\" -H 'Idempotency-Key: one' \\\n  \
-             -H 'Content-Type: application/json' -d '{{\"product\":{product},\"quantity\":1}}'\n\
-             curl -X POST {url}/v1/reservations/RESERVATION/payment -H \"Authorization: Bearer $TOKEN\" \\\n  \
-             -H 'Content-Type: application/json' -d '{{\"card_token\":\"tok_visa\"}}'\n\n\
-             doorbuster status --nodes {nodes} --cluster {cluster} --credential-file {credential}\n\
-             doorbuster audit --nodes {nodes} --cluster {cluster} --credential-file {credential} --database '{}'\n",
-            self.database
+             curl {url}/products/{product}\n\
+             curl -X POST {url}/reservations -H \"Authorization: Bearer $TOKEN\" -H 'Idempotency-Key: one' \\\n  \
+             -H 'Content-Type: application/json' -d '{{\"product\":{product},\"quantity\":1}}' | tee reservation.json\n\
+             ID=$(sed 's/.*\"id\":\"\\([^\"]*\\).*/\\1/' reservation.json)\n\
+             curl -X POST \"{url}/reservations/$ID/payment?wait=5\" -H \"Authorization: Bearer $TOKEN\" \\\n  \
+             -H 'Content-Type: application/json' -d '{{\"card_token\":\"tok_visa\"}}'\n\
+             curl {url}/orders/$ID -H \"Authorization: Bearer $TOKEN\"\n\
+             curl -X POST {url}/admin/products/{product}/stock -H \"Authorization: Bearer $ADMIN\" -H 'Idempotency-Key: more' \\\n  \
+             -H 'Content-Type: application/json' -d '{{\"delta\":5}}'\n\n\
+             doorbuster status {connection}\n\
+             doorbuster audit {connection} \\\n  --database '{database}'\n"
         ))
     }
 
