@@ -61,10 +61,11 @@ impl NodeConfig {
     /// Recommended values; leaders of the shards spread over the nodes in turn.
     #[must_use]
     pub fn new(node: NodeId, shard: ShardId, voters: Vec<NodeId>) -> Self {
-        let preferred = match voters.len() {
-            0 => None,
-            count => Some(voters[usize::from(shard) % count]),
-        };
+        // In the order of numbers, so that all replicas agree however they list each other: two that prefer different
+        // nodes would hand leadership to and fro.
+        let mut sorted = voters.clone();
+        sorted.sort_unstable();
+        let preferred = sorted.get(usize::from(shard) % sorted.len().max(1)).copied();
         Self {
             node,
             shard,
@@ -177,3 +178,42 @@ pub(crate) const MAX_ENTRY_BYTES: usize = 1 << 20;
 /// Largest aim for the entries of one message, bytes.
 pub(crate) const MAX_MESSAGE_BYTES: u64 = 4 << 20;
 const MAX_ELECTION_TICKS: u32 = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_replicas_prefer_the_same_node_and_shards_spread() {
+        let preferred = |shard, voters: &[NodeId]| NodeConfig::new(1, shard, voters.to_vec()).preferred;
+        for shard in 0..9 {
+            assert_eq!(preferred(shard, &[1, 2, 3]), Some(u64::from(shard) % 3 + 1));
+            assert_eq!(preferred(shard, &[3, 1, 2]), preferred(shard, &[1, 2, 3]));
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_named() {
+        type Spoil = fn(&mut NodeConfig);
+        let cases: [(&str, Spoil); 12] = [
+            ("voters", |config| config.voters = vec![1, 2, 2]),
+            ("voters", |config| config.voters = (1..=8).collect()),
+            ("voters", |config| config.voters = vec![0, 1]),
+            ("node", |config| config.node = 9),
+            ("preferred", |config| config.preferred = Some(9)),
+            ("tick", |config| config.tick = Duration::ZERO),
+            ("heartbeat_ticks", |config| config.heartbeat_ticks = 0),
+            ("election_ticks", |config| config.election_ticks = 4),
+            ("lease_margin", |config| config.lease_margin = Duration::from_secs(1)),
+            ("max_entry_bytes", |config| config.max_entry_bytes = MAX_ENTRY_BYTES + 1),
+            ("max_uncommitted_bytes", |config| config.max_uncommitted_bytes = 0),
+            ("max_inflight_messages", |config| config.max_inflight_messages = 0),
+        ];
+        assert_eq!(NodeConfig::new(1, 0, vec![1, 2, 3]).validate(), Ok(()));
+        for (field, spoil) in cases {
+            let mut config = NodeConfig::new(1, 0, vec![1, 2, 3]);
+            spoil(&mut config);
+            assert_eq!(config.validate().map_err(|error| error.field), Err(field));
+        }
+    }
+}
