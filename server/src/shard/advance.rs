@@ -39,7 +39,8 @@ impl Shard {
             self.revisit(round);
             let proposed = self.open() | self.propose(round);
             let effects = self.node.poll(round.now);
-            let more = effects.more;
+            // What was applied makes room for more proposals, and for those who wait for units.
+            let more = effects.more || !effects.applied.is_empty();
             self.deal_with(effects, round);
             if !more && !proposed {
                 break;
@@ -241,12 +242,7 @@ impl Shard {
         let settled_through = self.backlog.settled_through(&self.pending);
         while let Some((call, settled)) = self.waiting.front(product, settled_through) {
             match self.decide(call, settled, round) {
-                Decision::Stay => {
-                    if settled {
-                        self.waiting.stay(product);
-                    }
-                    break;
-                }
+                Decision::Stay => break,
                 Decision::Answer(answer) => {
                     if let Some(call) = self.waiting.pop(product) {
                         round.answers.push(call.to, answer);
@@ -273,17 +269,14 @@ impl Shard {
         if inventory.knows(reserve.reservation) {
             return Decision::Enter(None);
         }
-        if let Some(ticket) = self.around.gate.take(reserve.product, reserve.quantity) {
-            return Decision::Enter(Some(ticket));
+        // Only when no other reserve of the product is on its way, and nobody else can lead.
+        let settled = settled && self.node.lease_holds(round.now);
+        if settled && let Some(refusal) = inventory.refuse_reserve(self.clock.read(round.now), reserve) {
+            return Decision::Answer(Err(Failure::Refused(refusal)));
         }
-        if !settled || !self.node.lease_holds(round.now) {
-            return Decision::Stay;
-        }
-        match inventory.refuse_reserve(self.clock.read(round.now), reserve) {
-            Some(refusal) => Decision::Answer(Err(Failure::Refused(refusal))),
-            // Units are there, but those behind it in time were faster to take the tickets.
-            None => Decision::Stay,
-        }
+        // Without a ticket although it would be granted: others, who came later, were faster to take the tickets.
+        let ticket = self.around.gate.take(reserve.product, reserve.quantity);
+        ticket.map_or(Decision::Stay, |ticket| Decision::Enter(Some(ticket)))
     }
 
     fn report_divergence(&mut self) {

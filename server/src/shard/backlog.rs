@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use doorbuster_raft::Monotonic;
+
 use super::call::Call;
 use super::pending::Pending;
 
@@ -43,6 +45,13 @@ impl Backlog {
         self.calls.pop_front()
     }
 
+    /// Takes out the oldest calls, as far as their callers wait no more.
+    pub fn overdue(&mut self, now: Monotonic, mut ended: impl FnMut(Call)) {
+        while self.calls.front().is_some_and(|call| !call.is_awaited(now)) {
+            self.calls.pop_front().into_iter().for_each(&mut ended);
+        }
+    }
+
     /// Puts the calls that were taken out last back, in their order.
     pub fn put_back(&mut self, calls: Vec<Call>) {
         for call in calls.into_iter().rev() {
@@ -79,14 +88,12 @@ impl Backlog {
 mod tests {
     use std::sync::Arc;
 
-    use doorbuster_protocol::query::Query;
-    use doorbuster_protocol::request::RequestBody;
-    use doorbuster_protocol::types::RequestId;
-    use doorbuster_raft::Monotonic;
-
     use super::super::pending::Proposal;
     use super::*;
     use crate::mailbox::{Mailbox, ReplyTo};
+    use doorbuster_protocol::query::Query;
+    use doorbuster_protocol::request::RequestBody;
+    use doorbuster_protocol::types::RequestId;
 
     fn call() -> Call {
         Call {

@@ -270,6 +270,7 @@ impl Shard {
             metrics.waited_too_long.increment(1);
             answers.push(call.to, Err(Failure::WaitedTooLong));
         };
+        self.backlog.overdue(now, &mut ended);
         self.waiting.overdue(now, &mut ended);
         self.reads.overdue(now, &mut ended);
         self.waiting.prune(self.backlog.settled_through(&self.pending));
@@ -305,7 +306,8 @@ impl Shard {
     /// Puts a command into the line for the log.
     #[allow(clippy::result_large_err)]
     fn enter(&mut self, call: Call) -> Result<(), Call> {
-        let product = call.reserve().map(|reserve| reserve.product);
+        // Without a ticket it is a retry of what is known, and takes no units.
+        let product = call.ticket.as_ref().and(call.reserve()).map(|reserve| reserve.product);
         let number = self.backlog.push(call)?;
         if let Some(product) = product {
             self.waiting.entered(product, number);

@@ -20,16 +20,9 @@ pub struct Waiting {
 
 #[derive(Debug, Default)]
 struct Lane {
-    /// Number, in the backlog, of the last reserve of this product that went to the log.
+    /// Number, in the backlog, of the last reserve of this product that went to the log with a ticket.
     last: u64,
-    queue: VecDeque<Waiter>,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    /// Everything up to this number in the backlog was ahead of it.
-    behind: u64,
-    call: Call,
+    queue: VecDeque<Call>,
 }
 
 impl Waiting {
@@ -39,7 +32,9 @@ impl Waiting {
         Self { lanes: BTreeMap::new(), count: 0, limit }
     }
 
-    /// A reserve of this product went to the log, with this number.
+    /// A reserve of this product went to the log with a ticket and this number: what it does is not committed yet.
+    /// Those behind it in the queue can be told nothing before it is. They wait for one round of the log at most: while
+    /// they wait, newcomers get no tickets.
     pub fn entered(&mut self, product: ProductId, number: u64) {
         self.lanes.entry(product).or_default().last = number;
     }
@@ -54,7 +49,7 @@ impl Waiting {
             return Err(call);
         }
         let lane = self.lanes.entry(product).or_default();
-        lane.queue.push_back(Waiter { behind: lane.last, call });
+        lane.queue.push_back(call);
         self.count += 1;
         Ok(())
     }
@@ -70,40 +65,32 @@ impl Waiting {
         products.extend(self.lanes.iter().filter(|(_, lane)| !lane.queue.is_empty()).map(|(product, _)| *product));
     }
 
-    /// The reserve at the head of a product's queue, and whether everything that was ahead of it has settled.
+    /// The reserve at the head of a product's queue, and whether no reserve of the product is on its way through the log.
     #[must_use]
     pub fn front(&self, product: ProductId, settled_through: u64) -> Option<(&Call, bool)> {
-        let waiter = self.lanes.get(&product)?.queue.front()?;
-        Some((&waiter.call, waiter.behind <= settled_through))
+        let lane = self.lanes.get(&product)?;
+        Some((lane.queue.front()?, lane.last <= settled_through))
     }
 
     /// Takes the reserve at the head of a product's queue out.
     pub fn pop(&mut self, product: ProductId) -> Option<Call> {
-        let waiter = self.lanes.get_mut(&product)?.queue.pop_front()?;
+        let call = self.lanes.get_mut(&product)?.queue.pop_front()?;
         self.count -= 1;
-        Some(waiter.call)
-    }
-
-    /// The reserve at the head of a product's queue stays, behind what has entered the log by now as well.
-    pub fn stay(&mut self, product: ProductId) {
-        let Some(lane) = self.lanes.get_mut(&product) else { return };
-        if let Some(waiter) = lane.queue.front_mut() {
-            waiter.behind = lane.last;
-        }
+        Some(call)
     }
 
     /// Takes out those whose callers wait no more.
     pub fn overdue(&mut self, now: Monotonic, mut ended: impl FnMut(Call)) {
         for lane in self.lanes.values_mut() {
-            if lane.queue.iter().all(|waiter| waiter.call.is_awaited(now)) {
+            if lane.queue.iter().all(|call| call.is_awaited(now)) {
                 continue;
             }
             let before = lane.queue.len();
-            for waiter in std::mem::take(&mut lane.queue) {
-                if waiter.call.is_awaited(now) {
-                    lane.queue.push_back(waiter);
+            for call in std::mem::take(&mut lane.queue) {
+                if call.is_awaited(now) {
+                    lane.queue.push_back(call);
                 } else {
-                    ended(waiter.call);
+                    ended(call);
                 }
             }
             self.count -= before - lane.queue.len();
@@ -118,7 +105,7 @@ impl Waiting {
     /// Takes everything out: this node leads no more.
     pub fn abandon(&mut self, mut ended: impl FnMut(Call)) {
         for lane in std::mem::take(&mut self.lanes).into_values() {
-            lane.queue.into_iter().for_each(|waiter| ended(waiter.call));
+            lane.queue.into_iter().for_each(&mut ended);
         }
         self.count = 0;
     }
@@ -170,17 +157,17 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_waits_for_what_was_ahead() {
+    fn a_decision_waits_for_what_is_on_its_way() {
         let mut waiting = Waiting::new(4);
         let settled = |waiting: &Waiting, through| waiting.front(PHONE, through).map(|(_, settled)| settled);
-        waiting.entered(PHONE, 7);
         waiting.push(PHONE, call(1, 9)).expect("below the limit");
-        waiting.entered(PHONE, 9);
-        assert_eq!(settled(&waiting, 6), Some(false));
-        assert_eq!(settled(&waiting, 7), Some(true));
-        waiting.stay(PHONE);
-        assert_eq!(settled(&waiting, 8), Some(false), "now it is behind number 9");
-        assert_eq!(settled(&waiting, 9), Some(true));
+        assert_eq!(settled(&waiting, 0), Some(true));
+        for number in [7, 9] {
+            waiting.entered(PHONE, number);
+            assert_eq!(settled(&waiting, number - 1), Some(false));
+            assert_eq!(settled(&waiting, number), Some(true));
+        }
+        assert_eq!(waiting.front(ProductId(2), 9).map(|_| ()), None);
     }
 
     #[test]

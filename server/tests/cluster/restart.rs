@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 
+use doorbuster_protocol::command::Command;
 use doorbuster_protocol::types::{ProductId, Quantity};
 use doorbuster_server::{Server, ServerConfig};
 
-use crate::caller::{product, reserve, target};
+use crate::caller::{Connection, command, product, reserve, target};
 use crate::nodes::{Nodes, cut_often, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,5 +131,28 @@ async fn part_of_a_folder_is_no_folder() {
     fs::remove_dir_all(nodes.config(1).data.join("snapshots")).unwrap();
     let Err(error) = nodes.restart(1).await else { panic!("served without the state before the log") };
     assert!(error.to_string().contains("no snapshot covers it"), "{error}");
+    nodes.end().await;
+}
+
+/// Two shards share the log; one of them is hardly used, and keeps the oldest segment until it writes a snapshot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_on_disk_is_bounded() {
+    let nodes = Nodes::start(1, 2).await;
+    let mut caller = nodes.caller();
+    for id in 1..=8 {
+        caller.create(product(id, 10)).await;
+        caller.reserve(reserve(id, 1)).await.unwrap();
+    }
+    let mut connection = Connection::open(nodes.address(1)).await.unwrap();
+    let written = || nodes.server(1).service().log_usage().written;
+    let mut waves = 0;
+    // Retries of what is known go through the log, and change nothing.
+    while written() < 20 << 20 {
+        let bodies = (0..8000).map(|_| command(Command::Reserve(reserve(1, 1)))).collect();
+        assert!(connection.call_all(bodies).await.unwrap().iter().all(Result::is_ok));
+        waves += 1;
+        assert!(waves < 1000, "only {} bytes were written", written());
+    }
+    eventually("the log shrinks", || nodes.server(1).service().log_usage().bytes <= 10 << 20).await;
     nodes.end().await;
 }
