@@ -36,7 +36,7 @@ pub(super) struct Postgres {
 impl Postgres {
     pub fn open(url: &str) -> Result<Self, StoreError> {
         // The address may hold a password, so it is not shown.
-        let options = PgConnectOptions::from_str(url).map_err(|error| url_error("postgres://...", error))?;
+        let options = PgConnectOptions::from_str(url).map_err(|error| url_error("postgres://...", &error))?;
         let options = options.application_name("doorbuster-gateway");
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)

@@ -32,7 +32,7 @@ pub(super) struct Sqlite {
 
 impl Sqlite {
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::from_str(url).map_err(|error| url_error(url, error))?;
+        let options = SqliteConnectOptions::from_str(url).map_err(|error| url_error(url, &error))?;
         let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)

@@ -133,7 +133,7 @@ impl OrderStore {
         let database = match scheme {
             "sqlite" => Database::Sqlite(Sqlite::open(url)?),
             "postgres" | "postgresql" => Database::Postgres(Postgres::open(url)?),
-            other => return Err(url_error(other, "its scheme is not known")),
+            other => return Err(url_error(other, &"its scheme is not known")),
         };
         Ok(Self { database })
     }
@@ -221,7 +221,7 @@ pub(super) fn position(stored: i64) -> FeedPosition {
 }
 
 /// The address as far as it may be shown.
-pub(super) fn url_error(shown: &str, problem: impl ToString) -> StoreError {
+pub(super) fn url_error(shown: &str, problem: &dyn std::fmt::Display) -> StoreError {
     StoreError::Url { url: shown.to_owned(), problem: problem.to_string() }
 }
 

@@ -1,7 +1,9 @@
 //! Moves orders from the feeds into the database: one task a shard, each in the same small loop.
 //!
-//! 1. Where is the database? (`position`) 2. What comes behind? (`read`) 3. Store it, position and all, in one
-//! transaction. 4. Only then acknowledge, so that the cluster may forget it.
+//! 1. Where is the database? (`position`)
+//! 2. What comes behind? (`read`)
+//! 3. Store it, position and all, in one transaction.
+//! 4. Only then acknowledge, so that the cluster may forget it.
 //!
 //! A crash between 3 and 4 leaves the database ahead of what is acknowledged; whoever finds that acknowledges again.
 //! Another gateway's writer may be anywhere in the same loop: the position row's lock lets one store, and the other

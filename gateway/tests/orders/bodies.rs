@@ -122,7 +122,8 @@ pub async fn what_does_not_fit_together_is_refused_whole(database: Database) {
     let (stored, next) = (FeedPosition(3), FeedPosition(5));
     assert_eq!(gap, StoreError::Gap { shard: SHARD, stored, next });
 
-    let table: [(&str, fn(&mut FeedEntry)); 4] = [
+    type Spoil = fn(&mut FeedEntry);
+    let table: [(&str, Spoil); 4] = [
         ("another shard's reservation", |entry| entry.reservation = ReservationId(2)),
         ("a currency that is none", |entry| entry.price.currency = Currency(*b"EU\0")),
         ("no units", |entry| entry.quantity = Quantity(0)),

@@ -26,9 +26,10 @@ fn three_nodes() -> WallClocks {
 
 #[test]
 fn the_lower_median_of_the_known_clocks() {
+    /// Own error, the others' (None: not heard of), expected error of the median (None: no majority known).
+    type Row<'a> = (i64, &'a [Option<i64>], Option<i64>);
     let hour = i64::try_from(HOUR_MS).unwrap();
-    // own error, the others' (None: not heard of), expected error of the median (None: no majority known)
-    let table: &[(i64, &[Option<i64>], Option<i64>)] = &[
+    let table: &[Row<'_>] = &[
         (0, &[], Some(0)),
         (hour, &[], Some(hour)),
         (0, &[None, None], None),

@@ -40,7 +40,7 @@ fn ranges(config: &ServerConfig, problems: &mut Vec<Invalid>) {
     check(range("sync_delay_us", config.sync_delay_us, 0..=10_000_000));
 }
 
-fn range<T: PartialOrd + Display>(field: &'static str, value: T, allowed: RangeInclusive<T>) -> Option<Invalid> {
+fn range<T: PartialOrd + Display + Copy>(field: &'static str, value: T, allowed: RangeInclusive<T>) -> Option<Invalid> {
     (!allowed.contains(&value)).then(|| {
         let fix = format!("set it between {} and {}", allowed.start(), allowed.end());
         Invalid { field, problem: format!("is {value}"), fix }
