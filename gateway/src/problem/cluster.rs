@@ -52,6 +52,7 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let problem = Self::new(kind(&refusal), refusal_detail(&refusal));
         match refusal {
+            Refusal::AllHeld { next_expiry: Timestamp(0) } => problem,
             Refusal::AllHeld { next_expiry } => {
                 until(problem, next_expiry).with("next_expiry", timestamp::format(next_expiry))
             }

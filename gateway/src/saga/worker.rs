@@ -11,13 +11,13 @@ use doorbuster_protocol::reply::ReservationReply;
 use doorbuster_protocol::types::{Millis, Quantity, ReservationId};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::Instant as Deadline; // follows the runtime's clock
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::provider::{Charge, Charged, PaymentProvider};
 use super::step::{Event, Outcome, Step};
 use crate::backend::Backend;
+use crate::clock::Stopwatch;
 use crate::config::PaymentConfig;
 use crate::entropy::jittered;
 use crate::metrics::Metrics;
@@ -148,7 +148,7 @@ impl Saga {
     }
 
     async fn steps(&self, begun: &Begun) -> Outcome {
-        let give_up = Deadline::now() + Duration::from_millis(begun.pinned.0);
+        let (watch, pinned) = (Stopwatch::start(), Duration::from_millis(begun.pinned.0));
         let mut step = Step::Charge;
         let mut pause = PAUSE.0;
         loop {
@@ -156,7 +156,7 @@ impl Saga {
                 return outcome;
             }
             let mut event = self.take(step, begun).await;
-            if event == Event::Charged(Charged::Unclear) && Deadline::now() >= give_up {
+            if event == Event::Charged(Charged::Unclear) && watch.elapsed() >= pinned {
                 event = Event::OutOfTime;
             }
             let next = step.next(event);

@@ -1,12 +1,13 @@
 //! Connections: slow ones, too many, rates by address, the cluster away, and a shutdown that answers what it has.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use doorbuster_gateway::Gateway;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 use crate::agent::{Agent, PATIENCE};
 use crate::cluster::{Cluster, quiet};

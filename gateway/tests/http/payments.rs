@@ -16,10 +16,7 @@ async fn reserved(cluster: &Cluster, name: &str) -> (Agent, String, String) {
 
 #[tokio::test]
 async fn a_payment_is_accepted_and_its_end_can_be_looked_up() {
-    let cluster = Cluster::start_with(|config| {
-        config.payment.simulator.min_latency_ms = 300.min(config.payment.simulator.max_latency_ms)
-    })
-    .await;
+    let cluster = Cluster::start_with(slow).await;
     cluster.product(1, 10, json!({})).await;
     let (alice, id, path) = reserved(&cluster, "alice").await;
     let accepted = alice.post(&format!("{path}/payment"), &json!({ "card_token": "tok_visa" })).await;
