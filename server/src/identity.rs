@@ -1,6 +1,6 @@
 //! Who a data folder belongs to.
 //!
-//! A folder is made a node's by [`format`], once, explicitly; [`open`] only ever accepts a folder that was formatted
+//! A folder is made a node's by [`format()`], once, explicitly; [`open`] only ever accepts a folder that was formatted
 //! for this very node. A node that lost its data may have voted and acknowledged, so it must never come back as if it
 //! were new: its incarnation, drawn when the folder was formatted, would be another, and its peers, who remember
 //! the one they met ([`DataFolder::remember_peer`]), refuse it.

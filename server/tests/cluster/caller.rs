@@ -150,7 +150,7 @@ impl Caller {
             match self.ask(node, body.clone()).await {
                 Ok(Ok(reply)) => return Ok(reply),
                 Ok(Err(Failure::Refused(refusal))) => return Err(refusal),
-                Ok(Err(Failure::NotLeader { leader: Some(leader) })) => to = Some(leader),
+                Ok(Err(Failure::NotLeader { leader })) => to = leader.filter(|leader| self.knows(*leader)),
                 Ok(Err(Failure::OutcomeUnknown)) => self.unknown += 1,
                 Ok(Err(Failure::Malformed(text))) => panic!("malformed: {text}"),
                 Ok(Err(_)) => {}
@@ -162,6 +162,10 @@ impl Caller {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
+    }
+
+    fn knows(&self, node: NodeId) -> bool {
+        self.nodes.iter().any(|(known, _)| *known == node)
     }
 
     async fn ask(&mut self, node: NodeId, body: RequestBody) -> std::io::Result<Answer> {

@@ -2,7 +2,9 @@
 
 mod caller;
 mod hostile;
+mod links;
 mod nodes;
+mod partition;
 mod restart;
 mod single;
 mod three;
