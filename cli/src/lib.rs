@@ -56,7 +56,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Run a server node, or prepare its data folder
-    Server(server::ServerArgs),
+    Server(Box<server::ServerArgs>),
     /// Run the HTTP gateway
     Gateway(gateway::GatewayArgs),
     /// Run a whole flash sale on this machine and prove its outcome
@@ -137,7 +137,7 @@ fn block_on(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliE
 
 async fn run(command: Command, output: Output) -> Result<(), CliError> {
     match command {
-        Command::Server(args) => server::run(args, output).await,
+        Command::Server(args) => server::run(*args, output).await,
         Command::Gateway(args) => gateway::run(args).await,
         Command::Demo(args) => demo::run(args, output).await,
         Command::Product(args) => product::run(args, output).await,

@@ -83,7 +83,7 @@ pub fn duration_text(duration: Millis) -> String {
     let ms = duration.0;
     match ms {
         0..1000 => format!("{ms}ms"),
-        1000..60_000 if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        1000..60_000 if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
         1000..60_000 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
         60_000..3_600_000 => two_units(ms / 60_000, "m", ms % 60_000 / 1000, "s"),
         _ if duration < RETENTION => two_units(ms / 3_600_000, "h", ms % 3_600_000 / 60_000, "m"),

@@ -114,7 +114,7 @@ impl Cluster {
         for node in &self.nodes {
             match &node.status {
                 Err(why) => {
-                    problems.push(format!("node {} ({}) is down: {why}", node.address.node, node.address.address))
+                    problems.push(format!("node {} ({}) is down: {why}", node.address.node, node.address.address));
                 }
                 Ok(status) => problems.extend(status.shards.iter().filter(|replica| replica.diverged).map(|replica| {
                     format!(

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Between two looks at the database.
-const ROUND: Duration = Duration::from_millis(200);
+const ROUND: Duration = Duration::from_millis(500);
 /// Differences beyond these are counted only.
 const MOST_NAMED: usize = 20;
 
@@ -131,7 +131,7 @@ pub fn differences(reservations: &[ReservationView], orders: &[StoredOrder]) -> 
             }
             Some(order) if *order == wanted => {}
             Some(order) => {
-                out.problem(format!("reservation {}: wanted {wanted:?}, the order says {order:?}", name(&wanted)))
+                out.problem(format!("reservation {}: wanted {wanted:?}, the order says {order:?}", name(&wanted)));
             }
         }
     }

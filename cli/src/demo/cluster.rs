@@ -199,7 +199,7 @@ impl Cluster {
             if clock::now() > deadline {
                 return Err(self.failure(
                     node,
-                    format!("node {node} did not end within {}s of being asked to", END_WITHIN.as_secs()),
+                    &format!("node {node} did not end within {}s of being asked to", END_WITHIN.as_secs()),
                 ));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -260,7 +260,7 @@ impl Cluster {
         let mut client = None;
         loop {
             if let Some(node) = self.nodes.iter().find(|node| self.has_died(node)) {
-                return Err(self.failure(node.id, format!("node {} ended by itself", node.id)));
+                return Err(self.failure(node.id, &format!("node {} ended by itself", node.id)));
             }
             if client.is_none() {
                 client = tokio::time::timeout(Duration::from_secs(2), self.client()).await.ok().and_then(Result::ok);
@@ -301,7 +301,7 @@ impl Cluster {
         node.process.lock().as_mut().is_some_and(|process| process.ended().is_some())
     }
 
-    fn failure(&self, node: NodeId, what: String) -> CliError {
+    fn failure(&self, node: NodeId, what: &str) -> CliError {
         CliError::failed(format!("{what}; its log ends with\n{}", self.log_tail(node, 20)))
     }
 

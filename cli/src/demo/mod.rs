@@ -132,7 +132,7 @@ async fn whole(
         Ok(holds) => holds,
         Err(error) => {
             let error = stage.explain(error);
-            stage.strike(&progress, true).await?;
+            stage.strike(&progress, true).await;
             return Err(error);
         }
     };
@@ -140,7 +140,7 @@ async fn whole(
         line(&stage.what_to_try(&plan).await?);
         stop.cancelled().await;
     }
-    stage.strike(&progress, args.data.is_some() || !holds).await?;
+    stage.strike(&progress, args.data.is_some() || !holds).await;
     if holds { Ok(()) } else { Err(CliError::wrong("the sale does not hold; what is wrong is listed above")) }
 }
 

@@ -195,11 +195,14 @@ impl Stage {
         ))
     }
 
-    /// Ends everything, and keeps the folder if somebody wants to look into it.
-    pub async fn strike(self, progress: &Progress, keep: bool) -> Result<(), CliError> {
-        self.front.lock().await.shutdown().await?;
+    /// Ends everything, and keeps the folder if somebody wants to look into it. What does not end by itself is killed.
+    pub async fn strike(self, progress: &Progress, keep: bool) {
         self.client.close().await;
-        self.cluster.shutdown().await?;
+        for ended in [self.front.lock().await.shutdown().await, self.cluster.shutdown().await] {
+            if let Err(error) = ended {
+                progress.step(&error.message);
+            }
+        }
         if keep {
             let path = match self.folder {
                 Folder::Kept(path) => path,
@@ -207,6 +210,5 @@ impl Stage {
             };
             progress.step(&format!("logs, ledger and data are in {}", path.display()));
         }
-        Ok(())
     }
 }

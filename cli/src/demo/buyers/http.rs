@@ -23,11 +23,10 @@ use tokio::sync::Semaphore;
 
 /// How long one request may take before its connection is given up and it is sent again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
-/// How long the gateway may keep a request on a payment waiting for its end.
-const PAYMENT_WAIT: &str = "wait=5";
+/// Looks at a payment under way before it is asked for again.
+const LOOKS: u32 = 30;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// The shop by its gateway.
 pub struct HttpShop {
@@ -161,8 +160,7 @@ impl HttpShop {
             .header(HOST, &self.address)
             .header(AUTHORIZATION, format!("Bearer {token}"))
             .header(IDEMPOTENCY_KEY, self.plan.key(buyer))
-            .header(FORWARDED_FOR, format!("10.{a}.{b}.{c}"))
-            .header(PREFER, PAYMENT_WAIT);
+            .header(FORWARDED_FOR, format!("10.{a}.{b}.{c}"));
         match body {
             Some(body) => {
                 request.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body.to_string())))
@@ -171,13 +169,16 @@ impl HttpShop {
         }
     }
 
-    /// One look at a payment that is under way; if it has not ended, joins it again by asking for the same attempt.
+    /// Looks at a payment that is under way until it has ended. One that takes long is asked for again, which takes it
+    /// up where it stands.
     async fn follow(&self, buyer: Buyer, status: &str, path: &str, body: &Value) -> Result<Answer, Denied> {
-        let seen = self.ask(buyer, Method::GET, status, None).await?;
-        if seen.state() != Some("paying") {
-            return Ok(seen);
+        for look in 1..=LOOKS {
+            tokio::time::sleep(self.plan.pause(buyer, look)).await;
+            let seen = self.ask(buyer, Method::GET, status, None).await?;
+            if seen.state() != Some("paying") {
+                return Ok(seen);
+            }
         }
-        tokio::time::sleep(self.plan.pause(buyer, 0)).await;
         self.ask(buyer, Method::POST, path, Some(body)).await
     }
 }

@@ -328,7 +328,7 @@ async fn want_more<S: Shop>(sale: &Sale, shop: &S, buyer: Buyer) {
         }
         Err(Denied::Refused(code)) => sale.stats.answered(meant, &Answered::Refused(code)),
         Err(Denied::Unanswered(why)) => {
-            sale.stats.complain(format!("buyer {} wanted more and heard: {why}", buyer.index))
+            sale.stats.complain(format!("buyer {} wanted more and heard: {why}", buyer.index));
         }
     }
 }

@@ -107,8 +107,11 @@ impl Shop for TcpShop {
         match card {
             Card::Good => self.settle(buyer, grant).await,
             Card::Declined => {
-                self.ask(buyer, || self.client.payment_failed(payment)).await?;
-                Ok(Paid::Declined)
+                match self.ask(buyer, || self.client.payment_failed(payment)).await {
+                    // Told twice, and the reservation ran out in between: declined all the same.
+                    Ok(_) | Err(No::Refused(Refusal::ReservationExpired { .. })) => Ok(Paid::Declined),
+                    Err(no) => Err(no.into()),
+                }
             }
         }
     }
