@@ -7,6 +7,7 @@ use doorbuster_protocol::failure::{Failure, Refusal};
 use doorbuster_protocol::query::Query;
 use doorbuster_protocol::request::RequestBody;
 use doorbuster_protocol::types::{NodeId, ProductId, Quantity, RequestId};
+use doorbuster_server::clock::monotonic;
 
 use crate::caller::{Caller, Connection, command, product, reserve, target};
 use crate::links::Links;
@@ -95,9 +96,9 @@ async fn cuts_lose_nothing_that_was_acknowledged() {
         let mut caller = nodes.caller();
         tokio::spawn(async move {
             let mut granted = Vec::new();
-            let until = std::time::Instant::now() + Duration::from_secs(6);
+            let until = monotonic().after(Duration::from_secs(6));
             for n in first.. {
-                if std::time::Instant::now() > until {
+                if monotonic() > until {
                     break;
                 }
                 caller.reserve(reserve(7, n)).await.unwrap();

@@ -9,6 +9,7 @@ use doorbuster_protocol::query::Query;
 use doorbuster_protocol::reply::{Reply, ReservationState};
 use doorbuster_protocol::request::RequestBody;
 use doorbuster_protocol::types::{FeedPosition, Millis, OperationId, ProductId, Quantity, ReservationId, ShardId};
+use doorbuster_server::clock::monotonic;
 
 use crate::caller::{Connection, command, product, reservation, reserve, target};
 use crate::nodes::{Nodes, eventually};
@@ -98,7 +99,7 @@ async fn units_come_back_in_time() {
     caller.create(product(7, 1)).await;
     let short = doorbuster_protocol::command::Reserve { ttl: Millis(300), ..reserve(7, 1) };
     let held = caller.reserve(short).await.unwrap();
-    let since = std::time::Instant::now();
+    let since = monotonic();
     let Err(Refusal::AllHeld { next_expiry }) = caller.reserve(reserve(7, 2)).await else { panic!("sold twice") };
     assert_eq!(next_expiry, held.reservation.expires_at);
     eventually("the unit is back", || nodes.server(1).service().gate.in_flight(ProductId(7)) == 0).await;
@@ -107,7 +108,7 @@ async fn units_come_back_in_time() {
         tokio::time::sleep(Duration::from_millis(1)).await;
         back = caller.reserve(reserve(7, 3)).await.ok();
     }
-    let waited = since.elapsed();
+    let waited = monotonic().since(since);
     assert!(waited >= Duration::from_millis(290), "it expired early: {waited:?}");
     assert!(waited < Duration::from_millis(600), "it expired late: {waited:?}");
     let first = caller.call(RequestBody::Query(Query::Reservation(target(7, 1)))).await.map(reservation).unwrap();
