@@ -76,11 +76,8 @@ impl Stage {
         progress.step(&format!("starting three servers in {}", folder.path().display()));
         let mut settings = Overlay::default();
         settings.assign(&args.server_set)?;
-        let config = ClusterConfig {
-            shards: args.shards,
-            settings: settings.into_table(),
-            ..ClusterConfig::new(&binary, folder.path())
-        };
+        let mut config = ClusterConfig { shards: args.shards, ..ClusterConfig::new(&binary, folder.path()) };
+        config.settings.extend(settings.into_table());
         let cluster = Cluster::start(config).await?;
         let own = match &args.database {
             Some(url) => Some(database::own_schema(url, plan.run).await?),
