@@ -31,6 +31,7 @@ const REPLICAS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Everything that runs.
 pub struct Stage {
+    binary: PathBuf,
     folder: Folder,
     client: Client,
     doors: Doors,
@@ -87,7 +88,7 @@ impl Stage {
             own.as_ref().map_or_else(|| "SQLite".to_owned(), |own| format!("PostgreSQL, schema {}", own.schema));
         progress.step(&format!("starting the gateway, orders go to {place}"));
         let front = FrontConfig {
-            binary,
+            binary: binary.clone(),
             folder: folder.path().join("gateway"),
             database: own.map(|own| own.url),
             settings: Table::new(),
@@ -105,7 +106,17 @@ impl Stage {
         let http = HttpShop::new(plan.clone(), address.clone(), &secret, args.http_connections.into());
         let doors = Doors::new(TcpShop::new(plan.clone(), client.clone()), http);
         let database = front.database().to_owned();
-        Ok(Self { folder, client, doors, front: tokio::sync::Mutex::new(front), address, database, secret, cluster })
+        Ok(Self {
+            binary,
+            folder,
+            client,
+            doors,
+            front: tokio::sync::Mutex::new(front),
+            address,
+            database,
+            secret,
+            cluster,
+        })
     }
 
     /// Puts the product on sale.
@@ -168,6 +179,7 @@ impl Stage {
         let expires = clock::wall().0 / 1000 + 24 * 3600;
         let (user, admin) = (token::sign(&key, "alice", false, expires)?, token::sign(&key, "root", true, expires)?);
         let (url, product, database) = (format!("http://{}/v1", self.address), PRODUCT_TO_TRY, &self.database);
+        let binary = self.binary.display();
         let connection = format!(
             "--nodes {} --cluster {} --credential-file '{}'",
             self.cluster.client_addresses().join(","),
@@ -187,8 +199,8 @@ impl Stage {
              curl {url}/orders/$ID -H \"Authorization: Bearer $TOKEN\"\n\
              curl -X POST {url}/admin/products/{product}/stock -H \"Authorization: Bearer $ADMIN\" -H 'Idempotency-Key: more' \\\n  \
              -H 'Content-Type: application/json' -d '{{\"delta\":5}}'\n\n\
-             doorbuster status {connection}\n\
-             doorbuster audit {connection} \\\n  --database '{database}'\n"
+             {binary} status {connection}\n\
+             {binary} audit {connection} \\\n  --database '{database}'\n"
         ))
     }
 
