@@ -132,6 +132,8 @@ pub struct Shard {
     /// Something came that [`Self::advance`] has not seen.
     stirred: bool,
     draining: bool,
+    /// The term in which leadership was first handed over because of draining.
+    handed_over_in: Option<u64>,
     diverged: bool,
     /// Last log index applied.
     applied: u64,
@@ -173,6 +175,7 @@ impl Shard {
             snapshots,
             stirred: true,
             draining: false,
+            handed_over_in: None,
             diverged: false,
             applied,
             batch: limits.batch,
@@ -285,12 +288,12 @@ impl Shard {
         self.stirred = true;
     }
 
-    /// Whether nobody is left to answer, and the shard is led elsewhere or can only be led here.
+    /// Whether nobody is left to answer, and the shard is led elsewhere, can only be led here, or was given back.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         let idle =
             self.backlog.is_empty() && self.pending.is_empty() && self.waiting.is_empty() && self.reads.is_empty();
-        idle && (!self.role.leads() || self.node.status().peers.is_empty())
+        idle && (!self.role.leads() || self.node.status().peers.is_empty() || self.was_given_back())
     }
 
     /// Whether [`Self::advance`] has something to do before the next message or tick.

@@ -137,14 +137,24 @@ impl Shard {
 
     fn wants_to_hand_over(&self) -> bool {
         let idle = self.backlog.is_empty() && self.pending.is_empty() && self.waiting.is_empty();
-        (self.draining && idle) || self.node.machine().diverged().is_some()
+        (self.draining && idle && !self.was_given_back()) || self.node.machine().diverged().is_some()
+    }
+
+    /// Leadership was handed over to shut down, and came back: the other node shuts down too, and the two would pass
+    /// it to and fro until one of them is gone.
+    pub(super) fn was_given_back(&self) -> bool {
+        let handed_over_in = self.handed_over_in;
+        self.role.term().is_some_and(|term| handed_over_in.is_some_and(|earlier| earlier < term))
     }
 
     fn hand_over(&mut self, round: &Round) {
         let peers = self.node.status().peers;
         let best = peers.iter().filter(|peer| peer.active && !peer.snapshot).max_by_key(|peer| peer.matched);
-        if let Some(peer) = best {
-            self.node.transfer_leadership(peer.node);
+        if let Some(peer) = best
+            && self.node.transfer_leadership(peer.node)
+            && self.draining
+        {
+            self.handed_over_in = self.handed_over_in.or(self.role.term());
         }
         if let Role::Leading { handover_after, .. } = &mut self.role {
             *handover_after = round.now.after(HANDOVER_RETRY);

@@ -99,6 +99,11 @@ impl Nodes {
         self.take(node).shutdown().await;
     }
 
+    /// Clean shutdowns of all three nodes at once.
+    pub async fn shut_down_all(&mut self) {
+        tokio::join!(self.take(1).shutdown(), self.take(2).shutdown(), self.take(3).shutdown());
+    }
+
     /// An end without any handover.
     pub async fn abort(&mut self, node: u16) {
         self.take(node).abort().await;

@@ -129,6 +129,25 @@ async fn a_clean_shutdown_hands_leadership_over_and_leaves_no_outcome_unknown() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_shut_down_together_do_not_pass_leadership_to_and_fro() {
+    // Whether two of them meet depends on who is faster: often enough in six tries.
+    for _ in 0..6 {
+        let mut nodes = Nodes::start(3, 4).await;
+        nodes.wait_until_equal().await;
+        let views: Vec<_> = (1..=3).map(|node| Arc::clone(nodes.server(node).service())).collect();
+        let highest_term = || {
+            let terms = views.iter().flat_map(|service| (0..4).map(|shard| service.view.status(ShardId(shard)).term));
+            terms.max().unwrap()
+        };
+        let (before, since) = (highest_term(), monotonic());
+        nodes.shut_down_all().await;
+        assert!(monotonic().since(since) < Duration::from_secs(8), "{:?}", monotonic().since(since));
+        let after = highest_term();
+        assert!(after <= before + 6, "terms went from {before} to {after}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_without_a_quorum_grants_nothing_and_says_so() {
     let mut nodes = Nodes::start(3, 1).await;
     let mut caller = nodes.caller();
