@@ -55,10 +55,13 @@ async fn a_second_start_on_the_same_data_is_refused() {
     let sale = Sale::start().await;
     let node = sale.follower().await;
     let configuration = sale.cluster.folder(node).expect("it has a folder").join("server.toml");
-    let second = Command::new(binary()).args(["server", "run", "--config"]).arg(&configuration).output();
+    // Elsewhere, so that not the ports are in the way but the data.
+    let elsewhere = ["--listen", "--peer-listen", "--admin-listen"].into_iter().flat_map(|flag| [flag, "127.0.0.1:0"]);
+    let second =
+        Command::new(binary()).args(["server", "run", "--config"]).arg(&configuration).args(elsewhere).output();
     let second = second.expect("the binary runs");
     let said = String::from_utf8_lossy(&second.stdout).into_owned() + &String::from_utf8_lossy(&second.stderr);
-    assert!(!second.status.success() && said.contains("data"), "it does not say why:\n{said}");
+    assert!(!second.status.success() && said.contains("in use"), "it does not say why:\n{said}");
     assert!(sale.cluster.is_running(node));
     sale.assert_still_sells().await;
 }
