@@ -55,20 +55,30 @@ impl Connection {
     }
 }
 
-/// A shared secret from its file, without the line end that editors leave.
+/// The shared secret that this client shows: the first of the file, which has one a line, as the servers read it.
 pub fn read_credential(path: &Path) -> Result<Vec<u8>, CliError> {
-    let text = std::fs::read(path).map_err(|error| {
-        CliError::usage(format!(
-            "cannot read the credential file {}: {error}; name the file the servers use",
-            path.display()
-        ))
-    })?;
-    let secret = text.trim_ascii();
-    if secret.is_empty() {
-        return Err(CliError::usage(format!(
-            "the credential file {} is empty; it must hold the shared secret",
-            path.display()
-        )));
+    let (shown, advice) = (path.display(), "name the file the servers use");
+    let text = std::fs::read(path)
+        .map_err(|error| CliError::usage(format!("cannot read the credential file {shown}: {error}; {advice}")))?;
+    let secret = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).find(|line| !line.is_empty());
+    let empty = || CliError::usage(format!("the credential file {shown} is empty; it must hold the shared secret"));
+    secret.map(<[u8]>::to_vec).ok_or_else(empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_secret_of_the_file_is_shown() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("credential");
+        for (text, secret) in
+            [("one", Some("one")), ("one\r\ntwo\n", Some("one")), ("\n two \n", Some("two")), ("\n", None)]
+        {
+            std::fs::write(&path, text).expect("the folder takes a file");
+            assert_eq!(read_credential(&path).ok(), secret.map(|secret| secret.as_bytes().to_vec()), "{text:?}");
+        }
+        assert!(read_credential(&folder.path().join("none")).is_err());
     }
-    Ok(secret.to_vec())
 }

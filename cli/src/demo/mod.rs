@@ -88,7 +88,7 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub shards: u16,
     /// Keep-alive connections to the gateway
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub http_connections: u16,
     /// Seed of everything the buyers do [default: a fresh one]
     #[arg(long)]
