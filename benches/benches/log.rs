@@ -3,6 +3,7 @@
 //! Each measurement is a number of writers that each wait for their own append before they send the next, as a shard does
 //! that waits for its ticket. "raw" is the least any durable log can do: every append its own write and fdatasync into a
 //! file of zeros. The disk is that of the temporary directory; set `TMPDIR` to measure another.
+#![allow(clippy::disallowed_methods)] // a bench measures time
 
 use std::{
     fs::File,
@@ -36,7 +37,7 @@ fn log_benches(criterion: &mut Criterion) {
             let name = format!("{writers}x{entries}");
             group.throughput(Throughput::Elements(u64::from(writers) * entries));
             group.bench_function(BenchmarkId::new("raw", &name), |b| {
-                b.iter_custom(|rounds| raw(writers, entries, rounds))
+                b.iter_custom(|rounds| raw(writers, entries, rounds));
             });
             group.bench_function(BenchmarkId::new("group_commit", &name), |b| {
                 b.iter_custom(|rounds| group_commit(writers, entries, rounds));

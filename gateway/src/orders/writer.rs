@@ -12,7 +12,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use doorbuster_protocol::reply::{FeedEntry, FeedPage};
+use doorbuster_protocol::reply::{FeedEntry, FeedKind, FeedPage};
 use doorbuster_protocol::types::{FeedPosition, Millis, ShardId};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,10 +20,12 @@ use tokio_util::sync::CancellationToken;
 use super::feed::Feed;
 use super::metrics::OrderMetrics;
 use super::row::hex;
-use super::store::{OrderStore, StoreError};
+use super::store::{Order, OrderStore, StoreError};
 
 /// Entries that one transaction stores.
 const BATCH: u32 = 1000;
+/// Stored entries that are compared with the feed before the first is acknowledged.
+const RECOGNISED_BY: u32 = 16;
 /// Pause after a feed had nothing new, growing from the first to the second.
 const IDLE: (Millis, Millis) = (Millis(20), Millis(250));
 /// Pause after a failure, growing likewise.
@@ -56,6 +58,7 @@ impl<F: Feed> OrderWriter<F> {
                 writer: self.clone(),
                 shard,
                 position: None,
+                recognised: false,
                 unacknowledged: None,
                 limit: BATCH,
                 suspect: FeedPosition(0),
@@ -79,6 +82,8 @@ struct ShardWriter<F> {
     shard: ShardId,
     /// Stored up to here, as far as known.
     position: Option<FeedPosition>,
+    /// The database was seen to hold this feed's orders.
+    recognised: bool,
     /// Stored, but the cluster has not been told.
     unacknowledged: Option<FeedPosition>,
     /// Entries a transaction; fewer while looking for one that is refused, which is not behind `suspect`.
@@ -118,6 +123,10 @@ impl<F: Feed> ShardWriter<F> {
             None => self.writer.store.position(self.shard).await.map_err(Trouble::Store)?,
         };
         self.position = Some(position);
+        if !self.recognised {
+            self.recognise(position).await?;
+            self.recognised = true;
+        }
         let page = self.writer.feed.read(self.shard, position, self.limit).await.map_err(Trouble::Feed)?;
         self.check(position, &page).map_err(Trouble::Store)?;
         self.count_pending(page.last.get().saturating_sub(position.get()));
@@ -140,6 +149,27 @@ impl<F: Feed> ShardWriter<F> {
             self.limit = BATCH;
         }
         Ok(if page.last > stored { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    }
+
+    /// What is stored and not acknowledged (a crash leaves that) must be the orders that the feed has there. In the
+    /// database of another cluster, or of an earlier one of the same name, it is not, and these orders would be taken
+    /// for stored.
+    async fn recognise(&self, position: FeedPosition) -> Result<(), Trouble> {
+        let oldest = self.writer.feed.read(self.shard, FeedPosition(0), RECOGNISED_BY).await.map_err(Trouble::Feed)?;
+        for entry in oldest.entries.iter().filter(|entry| entry.position <= position) {
+            let order = self.writer.store.order(entry.reservation).await.map_err(Trouble::Store)?;
+            if !order.is_some_and(|order| is_of(&order, self.shard, entry)) {
+                let problem = format!(
+                    "shard {} is stored up to position {position}, but not with the reservation {} that its feed has at {}: \
+                     this is another cluster's database; give this cluster one of its own",
+                    self.shard,
+                    hex(entry.reservation.get()),
+                    entry.position
+                );
+                return Err(Trouble::Store(StoreError::Refused { problem }));
+            }
+        }
+        Ok(())
     }
 
     /// A feed that begins behind what is stored, or ends before it, is not the one this database belongs to.
@@ -173,7 +203,7 @@ impl<F: Feed> ShardWriter<F> {
             Err(error) => {
                 // Where the database stands is read again: another writer may have moved it, or our commit may have
                 // arrived although its answer did not.
-                self.position = None;
+                (self.position, self.recognised) = (None, false);
                 if !error.is_transient() {
                     self.narrow(entries, &error);
                 }
@@ -237,6 +267,15 @@ impl<F: Feed> ShardWriter<F> {
         }
         self.pending = pending;
     }
+}
+
+/// Whether the order is what this entry, or for a refund an earlier one, became.
+fn is_of(order: &Order, shard: ShardId, entry: &FeedEntry) -> bool {
+    let in_place = match entry.kind {
+        FeedKind::Confirmed | FeedKind::RefundDue => order.position == entry.position,
+        FeedKind::Refunded => order.position < entry.position,
+    };
+    order.shard == shard && in_place
 }
 
 /// A pause that doubles until something works.

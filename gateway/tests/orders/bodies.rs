@@ -304,3 +304,23 @@ pub async fn another_clusters_database_is_left_alone(database: Database) {
     assert_eq!(store.count().await.unwrap(), 50);
     writer.stop().await;
 }
+
+/// The dangerous one: the new cluster's feed is further on than what the old one's database has, so that its first orders
+/// look stored.
+pub async fn an_earlier_clusters_database_is_left_alone(database: Database) {
+    let store = database.store();
+    let mut others = entries(0, 1..=50);
+    others.iter_mut().for_each(|entry| entry.reservation.0 += 1 << 100);
+    store.store(SHARD, &others).await.unwrap();
+    let feeds = Feeds::new(1);
+    feeds.confirm(80);
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let writer = start(&feeds, store.clone(), OrderMetrics::new(&recorder));
+    eventually("a person is called for", async || {
+        recorder.handle().render().contains("doorbuster_gateway_order_rows_refused_total 1")
+    })
+    .await;
+    assert_eq!(feeds.acknowledged(0), 0, "acknowledged orders that were never stored");
+    assert_eq!(store.count().await.unwrap(), 50);
+    writer.stop().await;
+}

@@ -37,6 +37,7 @@ on_both! {
     a_database_that_is_down_at_the_start_is_waited_for
     a_refused_order_holds_up_only_those_behind_it
     another_clusters_database_is_left_alone
+    an_earlier_clusters_database_is_left_alone
 }
 
 #[test]
