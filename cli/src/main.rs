@@ -3,6 +3,9 @@
 
 use std::process::ExitCode;
 
+// The simulator's planted bugs have no way into this binary.
+const _: () = assert!(!doorbuster_planted::COMPILED_IN, "`doorbuster` cannot be built with the feature `planted`");
+
 fn main() -> ExitCode {
     doorbuster_cli::main()
 }

@@ -1,0 +1,7 @@
+//! What the whole-system tests, the simulator and the chaos run share: histories, what was seen, the properties.
+
+#![forbid(unsafe_code)]
+
+pub mod checkers;
+pub mod history;
+pub mod observation;
