@@ -5,3 +5,4 @@
 pub mod checkers;
 pub mod history;
 pub mod observation;
+pub mod sim;
