@@ -28,7 +28,8 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 
 use crate::clock::{Instant, now};
-use crate::pending::{Outcome, Pending};
+use crate::decision::Outcome;
+use crate::pending::Pending;
 
 /// Bytes queued on a connection whose node does not read them; beyond, callers are turned away.
 const MAX_QUEUED_BYTES: usize = 8 << 20;

@@ -22,7 +22,7 @@
 //! # }
 //! ```
 //!
-//! Rooms: [`Client`] is the face; `retry` the loop around one request; `cluster` what is known of leaders
+//! Rooms: [`Client`] is the face; `retry` the loop around one request, [`decision`] its pure part; `cluster` what is known of leaders
 //! and nodes, kept fresh by `scout`; `node` the connections to one node; `connection` one of them, with
 //! `pending` its requests; `budget` what retries may cost.
 #![forbid(unsafe_code)]
@@ -33,6 +33,7 @@ mod clock;
 mod cluster;
 mod config;
 mod connection;
+pub mod decision;
 mod entropy;
 mod error;
 mod node;

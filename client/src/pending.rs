@@ -6,27 +6,10 @@
 
 use std::task::Waker;
 
-use doorbuster_protocol::reply::Answer;
 use doorbuster_protocol::types::RequestId;
 
 use crate::clock::Instant;
-
-/// What became of a request on this connection.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Outcome {
-    /// The server answered.
-    Answered(Answer),
-    /// The connection ended before an answer came.
-    Lost {
-        /// Whether any of its bytes may have been sent.
-        sent: bool,
-    },
-    /// No answer came in time.
-    TimedOut {
-        /// Whether any of its bytes may have been sent.
-        sent: bool,
-    },
-}
+use crate::decision::Outcome;
 
 #[derive(Debug, Default)]
 pub(crate) struct Pending {

@@ -10,29 +10,21 @@ use std::time::Duration;
 
 use doorbuster_protocol::failure::Failure;
 use doorbuster_protocol::reply::Reply;
-use doorbuster_protocol::request::{Request, RequestBody};
-use doorbuster_protocol::types::{Millis, NodeId, ShardId};
+use doorbuster_protocol::request::Request;
+use doorbuster_protocol::types::{NodeId, ShardId};
 
 use crate::clock::{Instant, now};
 use crate::cluster::{Cluster, final_refusal};
+use crate::decision::{Course, Decision, Outcome};
 use crate::entropy::jittered;
 use crate::error::Error;
 use crate::node::Node;
-use crate::pending::Outcome;
 use crate::route::Route;
 
-/// An attempt may take half of what remains, but at least this long: a node that hangs is left in time for another.
-const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
 /// Hints from node to node that are followed in a row before the scout is asked.
 const MAX_HOPS: u32 = 3;
 /// Pause before a node that cannot be reached is tried again.
 const REDIAL_PAUSE: Duration = Duration::from_millis(25);
-/// Pause before a request that found no room on a connection, or the connection ended, is queued again.
-const REQUEUE_PAUSE: Duration = Duration::from_millis(5);
-/// Pause after a node says that a request has waited too long there.
-const OVERLOAD_PAUSE: Duration = Duration::from_millis(50);
-/// Longest pause that a node can impose.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// One request on its way.
 pub(crate) struct Attempts<'a> {
@@ -40,8 +32,7 @@ pub(crate) struct Attempts<'a> {
     request: Request,
     route: Route,
     until: Instant,
-    /// Whether a command may have had its effect unheard.
-    unheard: bool,
+    course: Course,
     hops: u32,
     /// What was last in the way.
     detail: Detail,
@@ -72,7 +63,8 @@ enum Next {
 
 impl<'a> Attempts<'a> {
     pub(crate) const fn new(cluster: &'a Cluster, request: Request, route: Route, until: Instant) -> Self {
-        Self { cluster, request, route, until, unheard: false, hops: 0, detail: Detail::Nothing }
+        let course = Course::of(&request.body);
+        Self { cluster, request, route, until, course, hops: 0, detail: Detail::Nothing }
     }
 
     /// Runs to the result.
@@ -132,11 +124,7 @@ impl<'a> Attempts<'a> {
             }
             Err(error) => {
                 if let Some(failure) = final_refusal(&error) {
-                    return Next::Done(Err(if self.unheard {
-                        Error::OutcomeUnknown
-                    } else {
-                        Error::Rejected(failure)
-                    }));
+                    return Next::Done(Err(self.rejected(failure)));
                 }
                 self.detail = Detail::Text(error.to_string());
                 self.leave(node.id);
@@ -150,62 +138,37 @@ impl<'a> Attempts<'a> {
         if remaining.is_zero() {
             return Next::Done(Err(self.give_up()));
         }
-        self.request.wait = Millis(u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX).max(1));
-        let until = begun + self.patience(remaining);
-        match connection.call(&self.request, until).await {
-            Outcome::Answered(Ok(reply)) => {
-                self.cluster.budget.earn();
-                Next::Done(Ok(reply))
-            }
-            Outcome::Answered(Err(failure)) => self.failed(node.id, failure),
-            Outcome::Lost { sent } => {
-                self.unanswered(sent, Detail::ConnectionLost(node.id));
-                if sent { Next::Elsewhere } else { Next::Unsent(REQUEUE_PAUSE) }
-            }
-            Outcome::TimedOut { sent } => {
-                self.unanswered(sent, Detail::NoAnswer(node.id));
-                // Somebody else's hurry says nothing about the node.
-                if now() >= self.until { Next::Done(Err(self.give_up())) } else { Next::Elsewhere }
-            }
+        self.course.prepare(&mut self.request, remaining);
+        let patience = Course::patience(remaining, matches!(self.route, Route::Leader(_)));
+        let outcome = connection.call(&self.request, begun + patience).await;
+        self.note(node.id, &outcome);
+        let hurried = matches!(outcome, Outcome::TimedOut { .. });
+        match self.course.decide(outcome) {
+            Decision::Done(reply) => Next::Done(Ok(reply)),
+            Decision::Refused(refusal) => Next::Done(Err(Error::Refused(refusal))),
+            Decision::Rejected(failure) => Next::Done(Err(self.rejected(failure))),
+            Decision::Redirected(leader) => self.redirected(node.id, leader),
+            Decision::Unsent(pause) => Next::Unsent(pause),
+            // Somebody else's hurry says nothing about the node.
+            Decision::Elsewhere if hurried && now() >= self.until => Next::Done(Err(self.give_up())),
+            Decision::Elsewhere => Next::Elsewhere,
+            Decision::After(pause) => Next::After(pause),
         }
     }
 
-    /// How long to wait for this node. Who asks one certain node has nowhere else to go.
-    fn patience(&self, remaining: Duration) -> Duration {
-        match self.route {
-            Route::Leader(_) => remaining.min((remaining / 2).max(SHORTEST_ATTEMPT)),
-            Route::Node(_) | Route::AnyNode => remaining,
-        }
+    /// A server will not take it, which says nothing about an attempt before.
+    fn rejected(&self, failure: Failure) -> Error {
+        if self.course.is_unheard() { Error::OutcomeUnknown } else { Error::Rejected(failure) }
     }
 
-    fn unanswered(&mut self, sent: bool, detail: Detail) {
-        self.unheard |= sent && matches!(self.request.body, RequestBody::Command(_));
-        self.detail = detail;
-    }
-
-    fn failed(&mut self, node: NodeId, failure: Failure) -> Next {
-        match failure {
-            Failure::Refused(refusal) => {
-                self.cluster.budget.earn();
-                return Next::Done(Err(Error::Refused(refusal)));
-            }
-            Failure::Malformed(_) | Failure::Unauthorized | Failure::WrongCluster | Failure::UnsupportedVersion => {
-                return Next::Done(Err(Error::Rejected(failure)));
-            }
-            Failure::NotLeader { leader } => {
-                self.detail = Detail::Failure(Failure::NotLeader { leader });
-                return self.redirected(node, leader);
-            }
-            Failure::OutcomeUnknown => self.unheard |= matches!(self.request.body, RequestBody::Command(_)),
-            Failure::Busy { .. } | Failure::WaitedTooLong | Failure::ShuttingDown | Failure::Diverged => {}
+    /// What to say if this attempt was the last, and what it earns.
+    fn note(&mut self, node: NodeId, outcome: &Outcome) {
+        match outcome {
+            Outcome::Answered(Ok(_) | Err(Failure::Refused(_))) => self.cluster.budget.earn(),
+            Outcome::Answered(Err(failure)) => self.detail = Detail::Failure(failure.clone()),
+            Outcome::Lost { .. } => self.detail = Detail::ConnectionLost(node),
+            Outcome::TimedOut { .. } => self.detail = Detail::NoAnswer(node),
         }
-        let next = match failure {
-            Failure::Busy { retry_after } => Next::After(Duration::from_millis(retry_after.get()).min(LONGEST_PAUSE)),
-            Failure::WaitedTooLong => Next::After(OVERLOAD_PAUSE),
-            _ => Next::Elsewhere,
-        };
-        self.detail = Detail::Failure(failure);
-        next
     }
 
     fn redirected(&mut self, node: NodeId, leader: Option<NodeId>) -> Next {
@@ -234,7 +197,7 @@ impl<'a> Attempts<'a> {
     }
 
     fn give_up(&self) -> Error {
-        if self.unheard {
+        if self.course.is_unheard() {
             return Error::OutcomeUnknown;
         }
         let detail = match &self.detail {

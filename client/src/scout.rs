@@ -13,9 +13,9 @@ use futures_util::future::join_all;
 
 use crate::clock::now;
 use crate::cluster::Cluster;
+use crate::decision::Outcome;
 use crate::entropy::jittered;
 use crate::node::Node;
-use crate::pending::Outcome;
 
 /// Longest time that one node may hold up a round.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
