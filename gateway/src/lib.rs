@@ -36,6 +36,8 @@ use clock::Stopwatch;
 pub use config::{ConfigError, GatewayConfig};
 use orders::{OrderStore, OrderWriter, StoreError};
 use routes::orders::OrderReader;
+pub use saga::provider::Charged;
+pub use saga::step as payment;
 
 /// How often histograms are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
