@@ -4,5 +4,6 @@
 
 pub mod checkers;
 pub mod history;
+pub mod model;
 pub mod observation;
 pub mod sim;

@@ -6,7 +6,7 @@ use doorbuster_protocol::reply::FeedEntry;
 use doorbuster_protocol::types::{FeedPosition, LogIndex, NodeId, ShardId, Timestamp};
 use doorbuster_raft::HardState;
 
-use crate::history::Moment;
+use crate::history::{Moment, Operation};
 
 /// An entry of a shard's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +78,17 @@ pub enum Observation<'a> {
         inventory: &'a Inventory,
         /// The median of all nodes' true wall clocks now, as the world knows it.
         cluster_time: Timestamp,
+    },
+    /// Everything that the node has appended so far is on disk: its log's write and sync have succeeded. Right after the
+    /// sync, before anything is done that relies on it.
+    Synced {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A client heard an answer, or gave up. Right when it did.
+    Heard {
+        /// What it had asked, and what it heard.
+        operation: &'a Operation,
     },
     /// Queue lengths at the end of a node's turn.
     Queues {

@@ -3,10 +3,16 @@
 //! A checker is told everything that is seen, as it happens, and the clients' history at the end. It keeps what it
 //! needs and answers with the first violation.
 
+mod config;
+mod queues;
+
 use std::fmt;
 
 use crate::history::History;
 use crate::observation::Seen;
+
+pub use config::Config;
+pub use queues::Queues;
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,4 +47,11 @@ pub trait Checker {
     /// # Errors
     /// The property is violated.
     fn conclude(&mut self, history: &History) -> Result<(), Violation>;
+}
+
+/// Every checker, for one run. They share what they learn of the log, so that it is replayed once: show each
+/// observation to all of them, in this order.
+#[must_use]
+pub fn all(_config: Config) -> Vec<Box<dyn Checker>> {
+    vec![Box::new(Queues)]
 }

@@ -10,7 +10,7 @@
 mod advance;
 mod backlog;
 mod call;
-mod entry;
+pub mod entry;
 mod machine;
 mod pending;
 mod reads;

@@ -4,6 +4,7 @@
 //!
 //! `MODEL_SEED=17 cargo test -p doorbuster-inventory --test model` runs one seed.
 
+#[path = "../../../../tests/model/mod.rs"]
 mod naive;
 mod random;
 
@@ -170,6 +171,7 @@ impl Trial {
         }
         if self.random.one_in(25) {
             self.compare_audit();
+            assert!(self.naive.adds_up(), "{}", self.told("the naive inventory's own tallies"));
         }
         if self.random.one_in(40) {
             self.snapshot();

@@ -1,7 +1,11 @@
-//! The inventory as one would write it on a blackboard: plain maps, every number counted afresh by
-//! scanning, every reply computed from the records. Slow, and easy to believe.
+//! The inventory as one would write it on a blackboard: plain maps, every reply computed from the records. Easy to
+//! believe, and nothing of the product's in it but its limits and the words of the protocol.
+//!
+//! Shared by path: the inventory's own tests compare it with the product command by command; the checkers replay logs
+//! with it.
 
 mod sale;
+mod tallies;
 
 use std::collections::BTreeMap;
 
@@ -19,8 +23,12 @@ use doorbuster_protocol::types::{FeedPosition, ProductId, Quantity, ReservationI
 use ReservationState::{Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
 use doorbuster_inventory::Limits;
 
-type Outcome = Result<Reply, Refusal>;
+use tallies::Tallies;
 
+/// What a command comes to.
+pub type Outcome = Result<Reply, Refusal>;
+
+/// A product.
 #[derive(Clone, Debug)]
 pub struct Product {
     created_as: ProductSpec,
@@ -28,8 +36,10 @@ pub struct Product {
     sale: SaleState,
 }
 
+/// A reservation.
 #[derive(Clone, Copy, Debug)]
 pub struct Reservation {
+    /// As it is told.
     pub view: ReservationView,
     /// TTL the reserve came to; none if a late payment made it.
     ttl: Option<u64>,
@@ -51,19 +61,29 @@ struct Forgotten {
     quantity: i64,
 }
 
+/// One shard's state.
 #[derive(Clone, Debug)]
 pub struct Naive {
+    /// What it may hold.
     pub limits: Limits,
+    /// Stamp of the last command.
     pub now: u64,
+    /// By id.
     pub products: BTreeMap<ProductId, Product>,
+    /// By id, live and retained.
     pub reservations: BTreeMap<ReservationId, Reservation>,
     operations: Vec<Operation>,
     forgotten: Vec<Forgotten>,
+    /// The whole feed from its beginning, acknowledged or not.
     pub feed: Vec<FeedEntry>,
+    /// The last position that is acknowledged.
     pub acknowledged: u64,
+    tallies: Tallies,
 }
 
 impl Naive {
+    /// Nothing is there.
+    #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -74,17 +94,22 @@ impl Naive {
             forgotten: Vec::new(),
             feed: Vec::new(),
             acknowledged: 0,
+            tallies: Tallies::default(),
         }
     }
 
-    /// Every command but `Expire`, see [`Naive::expire`].
+    /// Every command. Of `Expire`, which may leave some of those due for the next one, this does as much as it may, by
+    /// deadline; for another choice there is [`Naive::expire`].
+    ///
+    /// # Errors
+    /// A refusal.
     pub fn apply(&mut self, now: u64, command: &Command) -> Outcome {
         self.now = now;
         match command {
             Command::CreateProduct(spec) => self.create(spec),
             Command::AdjustStock(adjust) => self.adjust(command, adjust),
             Command::SetStock(set) => self.set(command, set),
-            Command::ChangeSale(change) => self.change(command, change),
+            Command::ChangeSale(change) => self.change_sale(command, change),
             Command::Reserve(reserve) => self.reserve(reserve),
             Command::BeginPayment(payment) => self.begin(payment),
             Command::PaymentFailed(payment) => self.failed(payment),
@@ -94,40 +119,59 @@ impl Naive {
             Command::LatePayment(late) => self.late(late),
             Command::RefundDone(target) => self.refunded(target),
             Command::AcknowledgeFeed { through, .. } => self.acknowledge(*through),
-            Command::Expire => unreachable!("the caller knows which expired"),
+            Command::Expire => {
+                let (mut live, mut over) = self.due(now);
+                live.truncate(self.limits.expiries_per_entry);
+                over.truncate(self.limits.expiries_per_entry - live.len());
+                self.expire(now, &live, &over);
+                Ok(Reply::Expired(u32::try_from(live.len()).unwrap_or(u32::MAX)))
+            }
         }
     }
 
     // What is counted.
 
-    fn live(&self, product: ProductId) -> impl Iterator<Item = &ReservationView> {
-        let views = self.reservations.values().map(|reservation| &reservation.view);
-        views.filter(move |view| view.product == product && matches!(view.state, Held | Paying))
-    }
-
+    /// Units in its live reservations.
+    #[must_use]
     pub fn held(&self, product: ProductId) -> i64 {
-        self.live(product).map(|view| i64::from(view.quantity.get())).sum()
+        self.tallies.held(product)
     }
 
+    /// Units sold.
+    #[must_use]
     pub fn sold(&self, product: ProductId) -> i64 {
-        let views = self.reservations.values().map(|reservation| &reservation.view);
-        let known = views.filter(|view| view.product == product && view.state == Confirmed);
-        let forgotten = self.forgotten.iter().filter(|forgotten| forgotten.product == product);
-        known.map(|view| i64::from(view.quantity.get())).sum::<i64>() + forgotten.map(|it| it.quantity).sum::<i64>()
+        self.tallies.sold(product)
     }
 
+    /// Units nobody claims.
+    ///
+    /// # Panics
+    /// If there is no such product.
+    #[must_use]
     pub fn available(&self, product: ProductId) -> i64 {
         self.products[&product].stock - self.held(product) - self.sold(product)
     }
 
-    fn units_of(&self, user: UserId, product: ProductId) -> i64 {
-        let views = self.reservations.values().map(|reservation| &reservation.view);
-        let known = views.filter(|view| view.product == product && view.user == user);
-        let known = known.filter(|view| matches!(view.state, Held | Paying | Confirmed));
-        let forgotten = self.forgotten.iter().filter(|it| it.product == product && it.user == user);
-        known.map(|view| i64::from(view.quantity.get())).sum::<i64>() + forgotten.map(|it| it.quantity).sum::<i64>()
+    /// Units that a user holds and has bought.
+    #[must_use]
+    pub fn units_of(&self, user: UserId, product: ProductId) -> i64 {
+        self.tallies.of_user(product, user)
     }
 
+    /// Whether every number that is kept is what a scan of all records gives.
+    #[must_use]
+    pub fn adds_up(&self) -> bool {
+        let mut counted = Tallies::default();
+        self.reservations.values().for_each(|made| counted.add(&made.view));
+        self.forgotten.iter().for_each(|gone| counted.add_sold(gone.product, gone.user, gone.quantity));
+        counted == self.tallies && self.products.keys().all(|id| self.available(*id) >= 0)
+    }
+
+    /// A product as it is told.
+    ///
+    /// # Panics
+    /// If there is no such product.
+    #[must_use]
     pub fn product_view(&self, id: ProductId) -> ProductView {
         let product = &self.products[&id];
         ProductView {
@@ -141,7 +185,7 @@ impl Naive {
     }
 
     fn next_expiry(&self, product: ProductId) -> Timestamp {
-        self.live(product).map(|view| view.expires_at).min().unwrap_or(Timestamp(0))
+        self.tallies.first_deadline(product).unwrap_or(Timestamp(0))
     }
 
     fn about_product(&self, id: ProductId, replayed: bool) -> Outcome {
@@ -157,28 +201,45 @@ impl Naive {
     // Reservations.
 
     fn reserve(&mut self, reserve: &Reserve) -> Outcome {
-        let product = self.products.get(&reserve.product).ok_or(Refusal::UnknownProduct)?.clone();
-        let spec = &product.created_as;
-        let ttl = if reserve.ttl.0 == 0 { spec.ttl.0 } else { reserve.ttl.0 };
-        if let Some(made) = self.reservations.get(&reserve.reservation) {
-            let asked = (reserve.product, reserve.user, reserve.quantity);
-            let same = (made.view.product, made.view.user, made.view.quantity) == asked;
-            if !same || made.ttl.is_some_and(|made| made != ttl) {
-                return Err(Refusal::ConflictingRetry);
-            }
+        if let Some(refusal) = self.refuse(self.now, reserve) {
+            return Err(refusal);
+        }
+        if self.reservations.contains_key(&reserve.reservation) {
             self.pass_deadline(reserve.reservation);
             return self.about(reserve.reservation, true);
         }
-        if product.sale == SaleState::Closed || (spec.closes_at.0 > 0 && spec.closes_at.0 <= self.now) {
+        let target = Target { product: reserve.product, reservation: reserve.reservation, user: reserve.user };
+        let ttl = ttl_of(reserve, &self.products[&reserve.product].created_as);
+        self.make(&target, reserve.quantity, Held, Some(ttl));
+        self.about(reserve.reservation, false)
+    }
+
+    /// Why a reserve is refused at this time; `None` if it is granted or made already.
+    #[must_use]
+    pub fn refuse(&self, now: u64, reserve: &Reserve) -> Option<Refusal> {
+        self.consider(now, reserve).err()
+    }
+
+    fn consider(&self, now: u64, reserve: &Reserve) -> Result<(), Refusal> {
+        let product = self.products.get(&reserve.product).ok_or(Refusal::UnknownProduct)?;
+        let spec = &product.created_as;
+        let ttl = ttl_of(reserve, spec);
+        if let Some(made) = self.reservations.get(&reserve.reservation) {
+            let asked = (reserve.product, reserve.user, reserve.quantity);
+            let same = (made.view.product, made.view.user, made.view.quantity) == asked;
+            let conflicts = !same || made.ttl.is_some_and(|made| made != ttl);
+            return if conflicts { Err(Refusal::ConflictingRetry) } else { Ok(()) };
+        }
+        if product.sale == SaleState::Closed || (spec.closes_at.0 > 0 && spec.closes_at.0 <= now) {
             return Err(Refusal::Closed);
         }
         if product.sale == SaleState::Paused {
             return Err(Refusal::Paused);
         }
-        if self.now < spec.opens_at.0 {
+        if now < spec.opens_at.0 {
             return Err(Refusal::NotOpen { opens_at: spec.opens_at });
         }
-        self.check_arguments(reserve, spec, ttl)?;
+        check_arguments(reserve, spec, ttl)?;
         let limit = i64::from(spec.limit_per_user.0);
         let used = self.units_of(reserve.user, reserve.product);
         let asked = i64::from(reserve.quantity.0);
@@ -195,24 +256,7 @@ impl Naive {
                 Refusal::SoldOut
             });
         }
-        self.room_for_reservation()?;
-        let target = Target { product: reserve.product, reservation: reserve.reservation, user: reserve.user };
-        self.make(&target, reserve.quantity, Held, Some(ttl));
-        self.about(reserve.reservation, false)
-    }
-
-    fn check_arguments(&self, reserve: &Reserve, spec: &ProductSpec, ttl: u64) -> Result<(), Refusal> {
-        let wrong = |argument| Err(Refusal::InvalidArgument(argument));
-        if reserve.reservation.0 == 0 || reserve.user.0 == 0 {
-            return wrong(Argument::Id);
-        }
-        if reserve.quantity.0 == 0 || reserve.quantity.0 > MAX_RESERVATION_QUANTITY {
-            return wrong(Argument::Quantity);
-        }
-        if spec.limit_per_reservation.0 > 0 && reserve.quantity > spec.limit_per_reservation {
-            return Err(Refusal::QuantityTooLarge { limit: spec.limit_per_reservation });
-        }
-        if ttl < MIN_TTL.0 || ttl > spec.ttl.0 { wrong(Argument::Duration) } else { Ok(()) }
+        self.room_for_reservation()
     }
 
     fn room_for_reservation(&self) -> Result<(), Refusal> {
@@ -236,16 +280,28 @@ impl Naive {
             expires_at,
             changed_at: now,
         };
-        self.reservations.insert(target.reservation, Reservation { view, ttl, hold_until: expires_at.0 });
+        self.put(Reservation { view, ttl, hold_until: expires_at.0 });
+    }
+
+    /// The only way in which a reservation comes to be, or becomes something else.
+    fn put(&mut self, reservation: Reservation) {
+        if let Some(before) = self.reservations.insert(reservation.view.reservation, reservation) {
+            self.tallies.subtract(&before.view);
+        }
+        self.tallies.add(&reservation.view);
+    }
+
+    fn change(&mut self, id: ReservationId, change: impl FnOnce(&mut Reservation)) {
+        let mut reservation = self.reservations[&id];
+        change(&mut reservation);
+        self.put(reservation);
     }
 
     /// A live reservation whose deadline has passed expires.
     fn pass_deadline(&mut self, id: ReservationId) {
-        let now = self.now;
-        let view = &mut self.reservations.get_mut(&id).unwrap().view;
-        if matches!(view.state, Held | Paying) && view.expires_at.0 <= now {
-            view.state = Expired;
-            view.changed_at = Timestamp(now);
+        let view = self.reservations[&id].view;
+        if matches!(view.state, Held | Paying) && view.expires_at.0 <= self.now {
+            self.enter(id, Expired);
         }
     }
 
@@ -265,15 +321,14 @@ impl Naive {
 
     fn enter(&mut self, id: ReservationId, state: ReservationState) {
         let now = Timestamp(self.now);
-        let view = &mut self.reservations.get_mut(&id).unwrap().view;
-        (view.state, view.changed_at) = (state, now);
+        self.change(id, |made| (made.view.state, made.view.changed_at) = (state, now));
         let kind = match state {
             Confirmed => FeedKind::Confirmed,
             RefundDue => FeedKind::RefundDue,
             Refunded => FeedKind::Refunded,
             Held | Paying | Released | Expired => return,
         };
-        let view = *view;
+        let view = self.reservations[&id].view;
         self.tell(kind, &view);
     }
 
@@ -300,9 +355,10 @@ impl Naive {
                 let spec = self.products[&view.product].created_as.clone();
                 let last_end = view.created_at.0 + spec.max_life.0 + spec.payment_cap.0;
                 let pin = (self.now + spec.payment_cap.0).min(last_end);
-                let reservation = self.reservations.get_mut(&id).unwrap();
-                reservation.view.payment_attempts = payment.attempt;
-                reservation.view.expires_at = Timestamp(view.expires_at.0.max(pin));
+                self.change(id, |made| {
+                    made.view.payment_attempts = payment.attempt;
+                    made.view.expires_at = Timestamp(view.expires_at.0.max(pin));
+                });
                 self.enter(id, Paying);
                 self.about(id, false)
             }
@@ -325,9 +381,7 @@ impl Naive {
                 let pinned_past_it = view.expires_at.0 > end_of_life;
                 let bound = if pinned_past_it { end_of_life + spec.payment_cap.0 + grace } else { end_of_life };
                 let until = hold_until.max(bound.min(self.now + grace));
-                let reservation = self.reservations.get_mut(&id).unwrap();
-                reservation.hold_until = until;
-                reservation.view.expires_at = Timestamp(until);
+                self.change(id, |made| (made.hold_until, made.view.expires_at) = (until, Timestamp(until)));
                 self.enter(id, Held);
                 self.about(id, false)
             }
@@ -381,9 +435,7 @@ impl Naive {
             return Err(Refusal::LifeLimitReached { latest: Timestamp(latest) });
         }
         self.room_for_operation()?;
-        let reservation = self.reservations.get_mut(&id).unwrap();
-        reservation.hold_until = until;
-        reservation.view.expires_at = Timestamp(until);
+        self.change(id, |made| (made.hold_until, made.view.expires_at) = (until, Timestamp(until)));
         self.note(extend.operation.0, &command);
         self.about(id, false)
     }
@@ -409,7 +461,7 @@ impl Naive {
                     return self.about(id, false);
                 }
                 Confirmed | RefundDue | Refunded => return self.about(id, true),
-                Released | Expired => self.reservations.get_mut(&id).unwrap().view.late = true,
+                Released | Expired => self.change(id, |made| made.view.late = true),
             }
         } else {
             self.room_for_reservation()?;
@@ -443,19 +495,11 @@ impl Naive {
 
     // Time.
 
-    /// What an `Expire` may do at this time: live reservations that may expire, and others that may be forgotten.
+    /// What an `Expire` may do at this time: live reservations that may expire, and others that may be forgotten, each
+    /// by time.
+    #[must_use]
     pub fn due(&self, now: u64) -> (Vec<ReservationId>, Vec<ReservationId>) {
-        let ids = |wanted: &dyn Fn(&ReservationView) -> bool| {
-            let views = self.reservations.values().map(|reservation| reservation.view);
-            views.filter(|view| wanted(view)).map(|view| view.reservation).collect()
-        };
-        let retention = self.limits.retention.0;
-        (
-            ids(&|view| matches!(view.state, Held | Paying) && view.expires_at.0 <= now),
-            ids(&|view| {
-                matches!(view.state, Confirmed | Released | Expired | Refunded) && view.changed_at.0 + retention <= now
-            }),
-        )
+        (self.tallies.live_until(now), self.tallies.over_until(now.checked_sub(self.limits.retention.0)))
     }
 
     /// Lets these expire and forgets those, and forgets as many operations as one `Expire` may.
@@ -465,9 +509,11 @@ impl Naive {
             self.enter(*id, Expired);
         }
         for id in forgotten {
-            let Reservation { view, .. } = self.reservations.remove(id).unwrap();
+            let Some(Reservation { view, .. }) = self.reservations.remove(id) else { continue };
+            self.tallies.subtract(&view);
             if view.state == Confirmed {
                 let quantity = i64::from(view.quantity.0);
+                self.tallies.add_sold(view.product, view.user, quantity);
                 self.forgotten.push(Forgotten { product: view.product, user: view.user, quantity });
             }
         }
@@ -479,6 +525,7 @@ impl Naive {
     }
 
     /// Whether an operation's retention is over.
+    #[must_use]
     pub fn operation_due(&self, now: u64) -> bool {
         self.operations.iter().any(|operation| operation.at + self.limits.retention.0 <= now)
     }
@@ -496,4 +543,23 @@ fn over(view: &ReservationView) -> Refusal {
 
 fn units(count: i64) -> Quantity {
     Quantity(u32::try_from(count).expect("counts are never negative"))
+}
+
+/// How long a reserve holds.
+fn ttl_of(reserve: &Reserve, spec: &ProductSpec) -> u64 {
+    if reserve.ttl.0 == 0 { spec.ttl.0 } else { reserve.ttl.0 }
+}
+
+fn check_arguments(reserve: &Reserve, spec: &ProductSpec, ttl: u64) -> Result<(), Refusal> {
+    let wrong = |argument| Err(Refusal::InvalidArgument(argument));
+    if reserve.reservation.0 == 0 || reserve.user.0 == 0 {
+        return wrong(Argument::Id);
+    }
+    if reserve.quantity.0 == 0 || reserve.quantity.0 > MAX_RESERVATION_QUANTITY {
+        return wrong(Argument::Quantity);
+    }
+    if spec.limit_per_reservation.0 > 0 && reserve.quantity > spec.limit_per_reservation {
+        return Err(Refusal::QuantityTooLarge { limit: spec.limit_per_reservation });
+    }
+    if ttl < MIN_TTL.0 || ttl > spec.ttl.0 { wrong(Argument::Duration) } else { Ok(()) }
 }

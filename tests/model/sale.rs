@@ -102,11 +102,11 @@ impl Naive {
             return Err(Refusal::StockBelowCommitted { held: units(held), sold: units(sold) });
         }
         self.room_for_operation()?;
-        self.products.get_mut(&id).unwrap().stock = stock;
+        self.products.entry(id).and_modify(|product| product.stock = stock);
         Ok(())
     }
 
-    pub(super) fn change(&mut self, command: &Command, change: &ChangeSale) -> Outcome {
+    pub(super) fn change_sale(&mut self, command: &Command, change: &ChangeSale) -> Outcome {
         let before = self.products.get(&change.product).ok_or(Refusal::UnknownProduct)?.sale;
         if self.done(change.operation.0, command)? {
             return self.about_product(change.product, true);
@@ -115,11 +115,12 @@ impl Naive {
             return Err(Refusal::Closed);
         }
         self.room_for_operation()?;
-        self.products.get_mut(&change.product).unwrap().sale = match change.action {
+        let sale = match change.action {
             SaleAction::Pause => SaleState::Paused,
             SaleAction::Resume => SaleState::Active,
             SaleAction::Close => SaleState::Closed,
         };
+        self.products.entry(change.product).and_modify(|product| product.sale = sale);
         self.note(change.operation.0, command);
         self.about_product(change.product, false)
     }

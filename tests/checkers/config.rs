@@ -1,0 +1,36 @@
+//! What the checkers have to know of the world that they watch.
+
+use std::time::Duration;
+
+use doorbuster_inventory::Limits;
+use doorbuster_protocol::types::Millis;
+
+/// See the module. One for all checkers of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Shards of the cluster.
+    pub shards: u16,
+    /// What each shard may hold, as its replicas were told.
+    pub limits: Limits,
+    /// How far the leaders' stamps may be from the median of all nodes' true wall clocks, either way: the spread of the
+    /// clocks that are not wrong, and what steering (500 parts per million) had no time to make up. A clock that jumped
+    /// by an hour is wrong and does not count.
+    pub clock_tolerance: Millis,
+    /// The servers' tick.
+    pub tick: Duration,
+    /// Whether the history has every command that anybody sends, the order writer's acknowledgements excepted. If so,
+    /// a logged command that nobody asked for is a violation.
+    pub history_is_complete: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            shards: 1,
+            limits: Limits::default(),
+            clock_tolerance: Millis(250),
+            tick: Duration::from_millis(10),
+            history_is_complete: true,
+        }
+    }
+}
