@@ -8,13 +8,19 @@
 //! * after a failed sync nothing is known about the file: a second sync that succeeds proves nothing.
 
 mod real;
+mod small;
 
 #[cfg(test)]
 mod tests;
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 pub use real::RealDisk;
+pub use small::{read_small, replace_small};
 #[cfg(test)]
 pub(crate) use tests::fault;
 
@@ -82,10 +88,15 @@ pub(crate) fn write_whole(file: &dyn DiskFile, offset: u64, data: &[u8]) -> io::
 }
 
 /// Creates a directory and makes its name durable, and those of its parents that had to be created with it.
-pub(crate) fn create_durable_dir(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
-    let is_missing = |path: &&Path| disk.list(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
-    let missing = directory.ancestors().skip(1).take_while(is_missing).count();
+///
+/// # Errors
+/// The disk's.
+pub fn create_durable_dir(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
+    // A path of one name has an empty parent, which is the directory that the process is in.
+    let here = |path: &Path| if path.as_os_str().is_empty() { Path::new(".").to_owned() } else { path.to_owned() };
+    let holders: Vec<_> = directory.ancestors().skip(1).map(here).collect();
+    let is_missing = |path: &&PathBuf| disk.list(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+    let missing = holders.iter().take_while(is_missing).count();
     disk.create_dir_all(directory)?;
-    let holders = directory.ancestors().skip(1).take(missing + 1).filter(|path| !path.as_os_str().is_empty());
-    holders.into_iter().try_for_each(|path| disk.sync_dir(path))
+    holders.iter().take(missing + 1).try_for_each(|path| disk.sync_dir(path))
 }

@@ -25,7 +25,7 @@ use crate::lease::{Lease, Promise};
 use crate::machine::{Frozen, StateMachine};
 use crate::message::{PeerMessage, speakable};
 use crate::storage::View;
-use crate::types::{Append, Monotonic, NodeId, Recovered, SnapshotMark};
+use crate::types::{Append, Entry, Monotonic, NodeId, Recovered, SnapshotMark};
 
 /// One replica of one shard. Does no I/O, reads no clock, owns no thread.
 ///
@@ -282,6 +282,25 @@ impl<S: StateMachine> Node<S> {
     /// The state, for what does not change it (caches, drained notifications): changes come from the log only.
     pub fn machine_mut(&mut self) -> &mut S {
         &mut self.machine
+    }
+
+    /// The last entry that was applied; entries without data included.
+    #[must_use]
+    pub fn applied(&self) -> SnapshotMark {
+        self.applied
+    }
+
+    /// The term in which this node leads, if it does.
+    #[must_use]
+    pub fn leads_in(&self) -> Option<u64> {
+        let raft = &self.raw.raft;
+        (raft.state == StateRole::Leader).then_some(raft.term)
+    }
+
+    /// The entries behind `after` up to `through`, as far as they are in memory: for whoever watches.
+    #[must_use]
+    pub fn entries(&self, after: u64, through: u64) -> Vec<Entry> {
+        self.raw.store().between(after, through)
     }
 
     /// How this replica stands.

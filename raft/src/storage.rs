@@ -85,6 +85,12 @@ impl View {
         self.bytes
     }
 
+    /// The entries behind `after` up to `through`, as far as they are here.
+    pub(crate) fn between(&self, after: u64, through: u64) -> Vec<Entry> {
+        let skipped = usize::try_from(after.saturating_sub(self.floor.index)).unwrap_or(usize::MAX);
+        self.entries.iter().skip(skipped).take_while(|entry| entry.index <= through).map(from_raft).collect()
+    }
+
     pub(crate) fn hard_state(&self) -> HardState {
         self.hard_state
     }

@@ -278,14 +278,27 @@ impl Shared {
     /// Compares a peer's incarnation with the one remembered, or remembers it. `Ok(Err(reason))`: it is another one.
     fn recognise(&self, node: NodeId, incarnation: Incarnation) -> std::io::Result<Result<(), String>> {
         let _one_at_a_time = self.incarnations.lock();
-        match self.handler.known_incarnation(node) {
-            Some(known) if known == incarnation => Ok(Ok(())),
-            Some(known) => Ok(Err(format!(
-                "node {node} lost its data: its data folder is incarnation {incarnation}, the cluster knows {known}. It \
-                 may have voted and acknowledged entries that it has forgotten, so it cannot come back as node {node}: \
-                 bring its old data folder back, or replace the node"
-            ))),
-            None => self.handler.remember_incarnation(node, incarnation).map(Ok),
+        match recognise(node, self.handler.known_incarnation(node), incarnation) {
+            Ok(true) => Ok(Ok(())),
+            Ok(false) => self.handler.remember_incarnation(node, incarnation).map(Ok),
+            Err(reason) => Ok(Err(reason)),
         }
+    }
+}
+
+/// Whether the peer that is met is the one that is known: true if it is, false if none is known and this one is to be
+/// remembered.
+///
+/// # Errors
+/// Another one is known; the reason is for the peer, which must end.
+pub fn recognise(node: NodeId, known: Option<Incarnation>, met: Incarnation) -> Result<bool, String> {
+    match known {
+        None => Ok(false),
+        Some(known) if known == met => Ok(true),
+        Some(known) => Err(format!(
+            "node {node} lost its data: its data folder is incarnation {met}, the cluster knows {known}. It may have voted \
+             and acknowledged entries that it has forgotten, so it cannot come back as node {node}: bring its old data \
+             folder back, or replace the node"
+        )),
     }
 }

@@ -1,5 +1,5 @@
-//! Snapshots between shard threads and disk, on a thread of their own: a snapshot takes as long as it takes,
-//! and the sale goes on meanwhile. Between peers they travel with the transport, from store to store.
+//! Snapshots between shards and disk, on a thread of their own: a snapshot takes as long as it takes, and the sale goes
+//! on meanwhile. Between peers they travel with the transport, from store to store.
 
 use crossbeam::channel::Receiver;
 use doorbuster_protocol::types::ShardId;
@@ -22,50 +22,72 @@ pub enum Job {
 }
 
 /// The thread's surroundings.
+pub struct ArchiveThread {
+    /// The snapshots.
+    pub archive: Archive,
+    /// The shards.
+    pub inboxes: Inboxes,
+}
+
+impl ArchiveThread {
+    /// Works until the node ends.
+    pub fn run(&self, jobs: &Receiver<Job>) {
+        for job in jobs {
+            let (since, writes) = (clock::monotonic(), matches!(job, Job::Write(_)));
+            if matches!(job, Job::End) {
+                return;
+            }
+            if let Some((shard, event)) = self.archive.perform(job) {
+                self.inboxes.push_event(shard, event);
+            }
+            if writes {
+                self.archive.metrics.snapshot_seconds.record(clock::monotonic().since(since).as_secs_f64());
+            }
+        }
+    }
+}
+
+/// The snapshots of a node, one job at a time.
 pub struct Archive {
     /// One store a shard.
     pub stores: Vec<SnapshotStore>,
-    /// The shards.
-    pub inboxes: Inboxes,
     /// What is counted.
     pub metrics: Metrics,
 }
 
 impl Archive {
-    /// Works until the node ends.
-    pub fn run(&self, jobs: &Receiver<Job>) {
-        for job in jobs {
-            match job {
-                Job::Write(job) => self.write(job),
-                Job::Install(shard, message) => self.install(shard, *message),
-                Job::End => return,
-            }
+    /// Does one job. What the shard is to be told of it, if anything.
+    pub fn perform(&self, job: Job) -> Option<(ShardId, Event)> {
+        match job {
+            Job::Write(job) => Some(self.write(job)),
+            Job::Install(shard, message) => self.install(shard, *message),
+            Job::End => None,
         }
     }
 
-    fn write(&self, job: SnapshotJob) {
+    fn write(&self, job: SnapshotJob) -> (ShardId, Event) {
         let SnapshotJob { shard, mark, frozen } = job;
-        let store = &self.stores[usize::from(shard.0)];
-        let since = clock::monotonic();
-        let written = store.write_with(mark, |out| frozen.write_to(out));
-        self.metrics.snapshot_seconds.record(clock::monotonic().since(since).as_secs_f64());
+        let written = self.stores[usize::from(shard.0)].write_with(mark, |out| frozen.write_to(out));
         let result = written.map(|file| {
             self.metrics.snapshots_written.increment(1);
             tracing::info!(shard = shard.0, index = mark.index, bytes = file.length, "snapshot written");
         });
-        self.inboxes.push_event(shard, Event::SnapshotWritten(mark, result.map_err(|error| error.to_string())));
+        (shard, Event::SnapshotWritten(mark, result.map_err(|error| error.to_string())))
     }
 
-    fn install(&self, shard: ShardId, message: PeerMessage) {
+    fn install(&self, shard: ShardId, message: PeerMessage) -> Option<(ShardId, Event)> {
         match self.stores[usize::from(shard.0)].load() {
             Ok(Some((file, bytes))) if Some(file.mark) == message.snapshot_mark() => {
                 tracing::info!(shard = shard.0, index = file.mark.index, bytes = bytes.len(), "installing a snapshot");
                 self.metrics.snapshots_installed.increment(1);
-                self.inboxes.push_event(shard, Event::Install(message, bytes.into()));
+                Some((shard, Event::Install(message, bytes.into())))
             }
             // A newer one has come meanwhile, with its own message; or none that can be read: the leader tries again.
-            Ok(_) => {}
-            Err(error) => tracing::error!(shard = shard.0, %error, "a snapshot that was just received cannot be read"),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::error!(shard = shard.0, %error, "a snapshot that was just received cannot be read");
+                None
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use doorbuster_inventory::Limits;
 use doorbuster_protocol::reply::NodeAddress;
 use doorbuster_protocol::types::NodeId;
 use figment::Figment;
@@ -17,6 +18,8 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
 use crate::credentials::{CredentialError, Credentials, Secret};
+use crate::settings::NodeSettings;
+use crate::shard::{QueueLimits, SnapshotPolicy};
 
 /// Prefix of the environment variables that set fields: `DOORBUSTER_SERVER_NODE=2`.
 pub const ENVIRONMENT_PREFIX: &str = "DOORBUSTER_SERVER_";
@@ -259,6 +262,34 @@ impl ServerConfig {
     /// If the credential file cannot be used.
     pub fn peer_credentials(&self) -> Result<Credentials, ConfigError> {
         Ok(Credentials::load(self.peer_credential_file.as_deref(), self.peer_credential.as_ref())?)
+    }
+
+    /// What is not about sockets, threads and credentials.
+    #[must_use]
+    pub fn settings(&self) -> NodeSettings {
+        let inbox = self.inbox;
+        NodeSettings {
+            node: self.node(),
+            cluster: self.cluster.clone(),
+            voters: self.nodes(),
+            shards: self.shards,
+            groups: usize::from(self.shard_threads.min(self.shards)),
+            data: self.data.clone(),
+            segment_bytes: self.segment_bytes,
+            durable: self.durability == Durability::Disk,
+            sync_delay: Duration::from_micros(self.sync_delay_us),
+            snapshots: SnapshotPolicy { entries: self.snapshot_entries, bytes: self.snapshot_bytes },
+            // A sixteenth of what a snapshot may cut is 4 MiB by default.
+            trailing_bytes: self.snapshot_bytes / 16,
+            queues: QueueLimits { backlog: inbox, waiting: inbox, reads: inbox, batch: self.max_batch },
+            inbox,
+            tick: self.tick(),
+            election_ticks: u32::try_from(self.election_ticks()).unwrap_or(u32::MAX),
+            lease_margin: Duration::from_millis(self.election_ms / 10),
+            seed: u64::from(self.node),
+            default_wait: Duration::from_millis(self.default_wait_ms),
+            limits: Limits::default(),
+        }
     }
 
     /// [`ServerConfig::tick_ms`].

@@ -9,24 +9,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use doorbuster_protocol::frame::{FrameError, encode_answers};
-use doorbuster_protocol::reply::Answer;
-use doorbuster_protocol::types::RequestId;
+use bytes::BytesMut;
+use doorbuster_protocol::frame::FrameError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::conversation::Conversation;
 use crate::mailbox::Mailbox;
-use crate::router::Router;
 use crate::service::Service;
 
 /// Room for one read.
 const READ_BYTES: usize = 64 << 10;
-/// Buffers that grew beyond this are let go when they are empty.
-const KEEP_BYTES: usize = 512 << 10;
 
 /// When the node shuts down, clients have so long to take what is left for them.
 const LAST_WRITE: Duration = Duration::from_secs(1);
@@ -61,19 +57,16 @@ pub struct Connection {
     stream: TcpStream,
     service: Arc<Service>,
     mailbox: Arc<Mailbox>,
-    router: Router,
-    input: BytesMut,
-    out: Vec<u8>,
-    answers: Vec<(RequestId, Answer)>,
+    conversation: Conversation,
 }
 
 impl Connection {
     /// Continues behind the handshake; `input` holds what was read beyond it.
     #[must_use]
     pub fn new(stream: TcpStream, service: Arc<Service>, input: BytesMut) -> Self {
-        let mailbox = Arc::new(Mailbox::default());
-        let router = Router::new(Arc::clone(&service), Arc::clone(&mailbox));
-        Self { stream, service, mailbox, router, input, out: Vec::new(), answers: Vec::new() }
+        let conversation = Conversation::new(Arc::clone(&service.desk), input);
+        let mailbox = Arc::clone(conversation.mailbox());
+        Self { stream, service, mailbox, conversation }
     }
 
     /// Serves the client until either side ends it.
@@ -93,20 +86,20 @@ impl Connection {
     async fn turns(&mut self, closing: &CancellationToken) -> Result<std::convert::Infallible, Ended> {
         self.route()?;
         loop {
-            self.collect();
+            self.conversation.collect();
             self.write(closing).await?;
-            self.input.reserve(READ_BYTES);
+            self.conversation.input.reserve(READ_BYTES);
             tokio::select! {
                 biased;
                 () = self.mailbox.wait() => {}
-                read = self.stream.read_buf(&mut self.input) => {
+                read = self.stream.read_buf(&mut self.conversation.input) => {
                     if read? == 0 {
                         return Err(Ended::ByClient);
                     }
                     self.route()?;
                 }
                 () = closing.cancelled() => {
-                    self.collect();
+                    self.conversation.collect();
                     return Err(Ended::ShuttingDown);
                 }
             }
@@ -114,29 +107,11 @@ impl Connection {
     }
 
     fn route(&mut self) -> Result<(), FrameError> {
-        // After the read: a refusal at the gate must not rest on a lease that ended before the request came.
-        let now = clock::monotonic();
-        let taken = self.router.take(&self.input, now, &mut self.out)?;
-        self.input.advance(taken);
-        if self.input.is_empty() && self.input.capacity() > KEEP_BYTES {
-            self.input = BytesMut::new();
-        }
-        Ok(())
-    }
-
-    /// Takes over what the shards have answered.
-    fn collect(&mut self) {
-        self.mailbox.take(&mut self.answers);
-        if self.answers.is_empty() {
-            return;
-        }
-        self.answers.iter().for_each(|(id, _)| self.router.answered(*id));
-        encode_answers(&self.answers, &mut self.out);
-        self.answers.clear();
+        self.conversation.hear(clock::monotonic(), &*self.service)
     }
 
     async fn write(&mut self, closing: &CancellationToken) -> Result<(), Ended> {
-        if self.out.is_empty() {
+        if self.conversation.out.is_empty() {
             return Ok(());
         }
         let patience = self.service.write_timeout;
@@ -146,16 +121,13 @@ impl Connection {
         };
         tokio::select! {
             biased;
-            written = timeout(patience, self.stream.write_all(&self.out)) => match written {
+            written = timeout(patience, self.stream.write_all(&self.conversation.out)) => match written {
                 Ok(written) => written?,
-                Err(_) => return Err(Ended::SlowReader { bytes: self.out.len(), seconds: patience.as_secs() }),
+                Err(_) => return Err(Ended::SlowReader { bytes: self.conversation.out.len(), seconds: patience.as_secs() }),
             },
-            () = hurry => return Err(Ended::SlowReader { bytes: self.out.len(), seconds: LAST_WRITE.as_secs() }),
+            () = hurry => return Err(Ended::SlowReader { bytes: self.conversation.out.len(), seconds: LAST_WRITE.as_secs() }),
         }
-        self.out.clear();
-        if self.out.capacity() > KEEP_BYTES {
-            self.out = Vec::new();
-        }
+        self.conversation.written();
         Ok(())
     }
 }

@@ -97,8 +97,8 @@ fn judge(hello: &Hello, service: &Service) -> Result<Welcome, Failure> {
     Ok(Welcome {
         version: VERSION,
         cluster: service.cluster.clone(),
-        node: service.view.node(),
+        node: service.desk.view.node(),
         limits: ServerLimits::default(),
-        shards: service.view.shard_map(),
+        shards: service.desk.view.shard_map(),
     })
 }

@@ -5,29 +5,31 @@
 //! were new: its incarnation, drawn when the folder was formatted, would be another, and its peers, who remember
 //! the one they met ([`DataFolder::remember_peer`]), refuse it.
 //!
-//! Everything here is written to a temporary file, synced, renamed, and the folder synced. A lock file keeps a
-//! second process out.
+//! Everything here is written to a temporary file, synced, renamed, and the folder synced, and ends with a checksum: a
+//! peer's incarnation that is read wrongly would make this node refuse, and end, one that is healthy. What keeps a
+//! second process out is [`lock`].
+
+pub mod lock;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use doorbuster_protocol::types::NodeId;
+use doorbuster_raft::disk::{Disk, create_durable_dir, read_small, replace_small};
 use doorbuster_raft::transport::Incarnation;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-
-use crate::config::ServerConfig;
-use crate::entropy;
 
 /// Version of the data folder's layout that this build reads and writes.
 pub const FORMAT: u32 = 1;
 
 const IDENTITY_FILE: &str = "identity.toml";
 const PEERS_FILE: &str = "peers.toml";
-const LOCK_FILE: &str = "lock";
+/// Begins the last line of each file; the CRC-32 of what stands before it follows.
+const CHECKSUM: &str = "# crc32 ";
 
 /// What a data folder says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,13 +44,23 @@ pub struct Identity {
     pub incarnation: Incarnation,
 }
 
-/// A node's data folder, opened and locked. The lock ends with it, or with the process.
-#[derive(Debug)]
+/// Whose a folder should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The node.
+    pub node: NodeId,
+    /// Raft groups of the cluster.
+    pub shards: u16,
+}
+
+/// A node's data folder, opened.
 pub struct DataFolder {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     identity: Identity,
     peers: Mutex<BTreeMap<NodeId, Incarnation>>,
-    _lock: File,
 }
 
 /// Why a data folder cannot be used.
@@ -128,54 +140,46 @@ pub enum IdentityError {
     },
 }
 
-/// Makes an empty or missing folder the data folder of the configured node, durably. The first start of a cluster
-/// does this once on each node.
+/// Makes an empty or missing folder its owner's data folder, durably. The first start of a cluster does this once on
+/// each node, with an incarnation that was never used before.
 ///
 /// # Errors
 /// If it belongs to a node already, has other files in it, or the disk refuses.
-pub fn format(config: &ServerConfig) -> Result<Identity, IdentityError> {
-    let folder = &config.data;
-    fs::create_dir_all(folder).map_err(|source| IdentityError::Io { file: folder.clone(), source })?;
-    let _lock = lock(folder)?;
-    if let Some(identity) = read_identity(folder)? {
-        return Err(IdentityError::Formatted {
-            folder: folder.clone(),
-            node: identity.node.get(),
-            cluster: identity.cluster,
-        });
+pub fn format(
+    disk: &dyn Disk,
+    folder: &Path,
+    owner: &Owner,
+    incarnation: Incarnation,
+) -> Result<Identity, IdentityError> {
+    let io = |source| IdentityError::Io { file: folder.to_owned(), source };
+    create_durable_dir(disk, folder).map_err(io)?;
+    if let Some(Identity { node, cluster, .. }) = read_identity(disk, folder)? {
+        return Err(IdentityError::Formatted { folder: folder.to_owned(), node: node.get(), cluster });
     }
-    if let Some(found) = first_file(folder)? {
-        return Err(IdentityError::Foreign { folder: folder.clone(), found });
+    let files = disk.list(folder).map_err(io)?;
+    if let Some(found) = files.into_iter().find(|name| lock::is_foreign(name)) {
+        return Err(IdentityError::Foreign { folder: folder.to_owned(), found });
     }
-    let incarnation = entropy::random_bytes().map_err(|source| IdentityError::Io { file: folder.clone(), source })?;
-    let identity = Identity {
-        cluster: config.cluster.clone(),
-        node: config.node(),
-        shards: config.shards,
-        incarnation: Incarnation(incarnation),
-    };
-    write_durably(folder, IDENTITY_FILE, &IdentityToml::from(&identity))?;
-    sync_parent(folder)?;
+    let Owner { cluster, node, shards } = owner.clone();
+    let identity = Identity { cluster, node, shards, incarnation };
+    write_durably(disk, folder, IDENTITY_FILE, &IdentityToml::from(&identity))?;
     Ok(identity)
 }
 
-/// Opens and locks the configured node's data folder.
+/// Opens its owner's data folder.
 ///
 /// # Errors
-/// If it has no identity, another's, is damaged, in use, or the disk refuses.
-pub fn open(config: &ServerConfig) -> Result<DataFolder, IdentityError> {
-    let folder = &config.data;
-    let missing = || IdentityError::Missing { folder: folder.clone(), node: config.node };
-    if !folder.join(IDENTITY_FILE).exists() {
-        return Err(missing());
-    }
-    let lock = lock(folder)?;
-    let identity = read_identity(folder)?.ok_or_else(missing)?;
-    matches(folder, "cluster", &identity.cluster, &config.cluster)?;
-    matches(folder, "node", &identity.node.get(), &config.node)?;
-    matches(folder, "shards", &identity.shards, &config.shards)?;
-    let peers = Mutex::new(read_peers(folder)?);
-    Ok(DataFolder { path: folder.clone(), identity, peers, _lock: lock })
+/// If it has no identity, another's, is damaged, or the disk refuses.
+pub fn open(disk: Arc<dyn Disk>, folder: &Path, owner: &Owner) -> Result<DataFolder, IdentityError> {
+    let missing = || IdentityError::Missing { folder: folder.to_owned(), node: owner.node.get() };
+    let identity = read_identity(&*disk, folder)?.ok_or_else(missing)?;
+    matches(folder, "cluster", &identity.cluster, &owner.cluster)?;
+    matches(folder, "node", &identity.node.get(), &owner.node.get())?;
+    matches(folder, "shards", &identity.shards, &owner.shards)?;
+    // A name that was given just before the end must not vanish after it has been seen.
+    disk.sync_dir(folder).map_err(|source| IdentityError::Io { file: folder.to_owned(), source })?;
+    let peers = Mutex::new(read_peers(&*disk, folder)?);
+    Ok(DataFolder { disk, path: folder.to_owned(), identity, peers })
 }
 
 impl DataFolder {
@@ -215,9 +219,15 @@ impl DataFolder {
         }
         let mut grown = peers.clone();
         grown.insert(node, incarnation);
-        write_durably(&self.path, PEERS_FILE, &PeersToml::from(&grown)).map_err(io::Error::other)?;
+        write_durably(&*self.disk, &self.path, PEERS_FILE, &PeersToml::from(&grown)).map_err(io::Error::other)?;
         *peers = grown;
         Ok(())
+    }
+}
+
+impl fmt::Debug for DataFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataFolder").field("path", &self.path).field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 
@@ -268,20 +278,9 @@ fn parse_hex(text: &str) -> Option<Incarnation> {
     Some(Incarnation(number.to_be_bytes()))
 }
 
-fn lock(folder: &Path) -> Result<File, IdentityError> {
-    let path = folder.join(LOCK_FILE);
-    let io = |source| IdentityError::Io { file: path.clone(), source };
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(IdentityError::InUse { folder: folder.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(io(source)),
-    }
-}
-
-fn read_identity(folder: &Path) -> Result<Option<Identity>, IdentityError> {
+fn read_identity(disk: &dyn Disk, folder: &Path) -> Result<Option<Identity>, IdentityError> {
     let file = folder.join(IDENTITY_FILE);
-    let Some(stored) = read_toml::<IdentityToml>(&file, |stored| stored.format)? else { return Ok(None) };
+    let Some(stored) = read_toml::<IdentityToml>(disk, &file, |stored| stored.format)? else { return Ok(None) };
     let damaged = |problem: &str| IdentityError::Damaged { file: file.clone(), problem: problem.to_owned() };
     let incarnation =
         parse_hex(&stored.incarnation).ok_or_else(|| damaged("`incarnation` is not 32 hexadecimal digits"))?;
@@ -291,9 +290,9 @@ fn read_identity(folder: &Path) -> Result<Option<Identity>, IdentityError> {
     Ok(Some(Identity { cluster: stored.cluster, node: NodeId(stored.node), shards: stored.shards, incarnation }))
 }
 
-fn read_peers(folder: &Path) -> Result<BTreeMap<NodeId, Incarnation>, IdentityError> {
+fn read_peers(disk: &dyn Disk, folder: &Path) -> Result<BTreeMap<NodeId, Incarnation>, IdentityError> {
     let file = folder.join(PEERS_FILE);
-    let Some(stored) = read_toml::<PeersToml>(&file, |stored| stored.format)? else { return Ok(BTreeMap::new()) };
+    let Some(stored) = read_toml::<PeersToml>(disk, &file, |stored| stored.format)? else { return Ok(BTreeMap::new()) };
     let pairs = stored.incarnations.iter().map(|(node, known)| {
         let pair = node.parse().ok().map(NodeId).zip(parse_hex(known));
         let problem = format!("`{node} = {known:?}` is no node and incarnation");
@@ -302,17 +301,34 @@ fn read_peers(folder: &Path) -> Result<BTreeMap<NodeId, Incarnation>, IdentityEr
     pairs.collect()
 }
 
-fn read_toml<T: for<'a> Deserialize<'a>>(file: &Path, version: fn(&T) -> u32) -> Result<Option<T>, IdentityError> {
-    let damaged = |problem| IdentityError::Damaged { file: file.to_owned(), problem };
-    let text = match fs::read_to_string(file) {
+fn read_toml<T: for<'a> Deserialize<'a>>(
+    disk: &dyn Disk,
+    file: &Path,
+    version: fn(&T) -> u32,
+) -> Result<Option<T>, IdentityError> {
+    let damaged = |problem: String| IdentityError::Damaged { file: file.to_owned(), problem };
+    let bytes = match read_small(disk, file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(|source| IdentityError::Io { file: file.to_owned(), source })?,
     };
-    let stored: T = toml::from_str(&text).map_err(|error| damaged(error.message().to_owned()))?;
+    let text = String::from_utf8(bytes).map_err(|_| damaged("it is not text".into()))?;
+    let text = checked(&text).map_err(damaged)?;
+    let stored: T = toml::from_str(text).map_err(|error| damaged(error.message().to_owned()))?;
     match version(&stored) {
         FORMAT => Ok(Some(stored)),
         other => Err(damaged(format!("it has format {other}, and this build reads format {FORMAT}"))),
     }
+}
+
+/// What stands before the checksum, if that is right.
+fn checked(text: &str) -> Result<&str, String> {
+    let place = text.rfind(CHECKSUM).ok_or("its last line, with the checksum, is missing")?;
+    let (content, line) = text.split_at(place);
+    if line == checksum_line(content) { Ok(content) } else { Err("its checksum is wrong".into()) }
+}
+
+fn checksum_line(content: &str) -> String {
+    format!("{CHECKSUM}{:08x}\n", crc32fast::hash(content.as_bytes()))
 }
 
 fn matches<T: PartialEq + fmt::Display>(
@@ -328,43 +344,11 @@ fn matches<T: PartialEq + fmt::Display>(
     Err(IdentityError::Mismatch { folder: folder.to_owned(), field, formatted, configured })
 }
 
-/// A file in the folder other than the lock, if there is one.
-fn first_file(folder: &Path) -> Result<Option<String>, IdentityError> {
-    let io = |source| IdentityError::Io { file: folder.to_owned(), source };
-    for entry in fs::read_dir(folder).map_err(io)? {
-        let name = entry.map_err(io)?.file_name();
-        // A format that was interrupted leaves its temporary file; ext4 leaves `lost+found` at the root of a disk.
-        if ![LOCK_FILE, "lost+found"].contains(&name.to_string_lossy().as_ref()) && name != *temporary(IDENTITY_FILE) {
-            return Ok(Some(name.to_string_lossy().into_owned()));
-        }
-    }
-    Ok(None)
-}
-
-fn write_durably(folder: &Path, name: &str, content: &impl Serialize) -> Result<(), IdentityError> {
-    let file = folder.join(name);
-    let io = |source| IdentityError::Io { file: file.clone(), source };
+fn write_durably(disk: &dyn Disk, folder: &Path, name: &str, content: &impl Serialize) -> Result<(), IdentityError> {
+    let io = |source| IdentityError::Io { file: folder.join(name), source };
     let text = toml::to_string(content).map_err(|error| io(io::Error::other(error)))?;
-    let temporary = folder.join(temporary(name));
-    let mut out = File::create(&temporary).map_err(io)?;
-    out.write_all(text.as_bytes()).and_then(|()| out.sync_all()).map_err(io)?;
-    fs::rename(&temporary, &file).map_err(io)?;
-    sync(folder).map_err(io)
-}
-
-fn temporary(name: &str) -> String {
-    format!("{name}.new")
-}
-
-/// The folder itself may be new: its name must be durable too.
-fn sync_parent(folder: &Path) -> Result<(), IdentityError> {
-    let io = |source| IdentityError::Io { file: folder.to_owned(), source };
-    let absolute = fs::canonicalize(folder).map_err(io)?;
-    absolute.parent().map_or(Ok(()), sync).map_err(io)
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    let line = checksum_line(&text);
+    replace_small(disk, folder, name, (text + &line).as_bytes()).map_err(io)
 }
 
 #[cfg(test)]

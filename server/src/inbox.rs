@@ -44,7 +44,9 @@ pub struct Contents {
 }
 
 impl Contents {
-    fn is_empty(&self) -> bool {
+    /// Whether nothing came; whatever the flags say.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.calls.is_empty() && self.peers.is_empty() && self.durable.is_empty() && self.events.is_empty()
     }
 }
@@ -93,6 +95,12 @@ impl Inbox {
         self.wake.notify_one();
     }
 
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.contents.lock().is_empty()
+    }
+
     /// Requests that wait.
     #[must_use]
     pub fn depth(&self) -> usize {
@@ -127,7 +135,7 @@ impl Inbox {
     pub fn take(&self, taken: &mut Contents, patience: Duration) {
         debug_assert!(taken.is_empty(), "what was taken before would be put back");
         let mut contents = self.contents.lock();
-        if contents.is_empty() && !contents.stop {
+        if contents.is_empty() && !contents.stop && !patience.is_zero() {
             self.wake.wait_for(&mut contents, patience);
         }
         taken.draining = contents.draining;
@@ -160,6 +168,29 @@ impl Inboxes {
     #[must_use]
     pub fn thread_of(&self, shard: ShardId) -> usize {
         usize::from(shard.0) % self.threads.len()
+    }
+
+    /// Deals shards, or whatever comes in their order, out to the threads.
+    #[must_use]
+    pub fn deal<T>(&self, shards: Vec<T>) -> Vec<Vec<T>> {
+        let mut threads: Vec<Vec<T>> = Vec::new();
+        threads.resize_with(self.len(), Vec::new);
+        for (shard, item) in (0..).map(ShardId).zip(shards) {
+            threads[self.thread_of(shard)].push(item);
+        }
+        threads
+    }
+
+    /// Peers' messages for any shards.
+    pub fn push_peer(&self, batch: Vec<(ShardId, PeerMessage)>) {
+        let mut batches: Vec<Vec<(ShardId, PeerMessage)>> = Vec::new();
+        batches.resize_with(self.len(), Vec::new);
+        for (shard, message) in batch {
+            batches[self.thread_of(shard)].push((shard, message));
+        }
+        for (thread, messages) in batches.into_iter().enumerate().filter(|(_, messages)| !messages.is_empty()) {
+            self.thread(thread).push_peer(messages);
+        }
     }
 
     /// A thread's inbox.

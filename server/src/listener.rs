@@ -50,17 +50,17 @@ impl Listener {
                 },
             };
             let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-                self.service.metrics.connections_refused.increment(1);
+                self.service.desk.metrics.connections_refused.increment(1);
                 tracing::warn!(%address, limit = self.max_connections, "too many connections, client turned away");
                 handshake::turn_away(&stream);
                 continue;
             };
             let (service, closing) = (Arc::clone(&self.service), self.closing.clone());
             self.connections.spawn(async move {
-                service.metrics.connections_opened.increment(1);
-                service.metrics.connections.increment(1.0);
+                service.desk.metrics.connections_opened.increment(1);
+                service.desk.metrics.connections.increment(1.0);
                 serve(stream, address, &service, &closing).await;
-                service.metrics.connections.decrement(1.0);
+                service.desk.metrics.connections.decrement(1.0);
                 drop(permit);
             });
         }
@@ -75,7 +75,7 @@ async fn serve(mut stream: TcpStream, address: SocketAddr, service: &Arc<Service
         welcomed = handshake::welcome(&mut stream, &mut input, service) => match welcomed {
             Ok(client) => client,
             Err(error) => {
-                service.metrics.connections_refused.increment(1);
+                service.desk.metrics.connections_refused.increment(1);
                 tracing::info!(%address, %error, "client not let in");
                 return;
             }

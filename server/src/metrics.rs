@@ -50,6 +50,18 @@ macro_rules! table {
             }
         }
 
+        impl Metrics {
+            /// Counts nothing: for a node that nobody asks.
+            #[must_use]
+            pub fn silent() -> Self {
+                Self {
+                    $($counter: Counter::noop(),)*
+                    $($gauge: Gauge::noop(),)*
+                    $($histogram: Histogram::noop(),)*
+                }
+            }
+        }
+
         /// Names of all metrics without a label of their own, with their meaning.
         pub const TABLE: &[(&str, &str)] = &[
             $(($counter_name, $counter_help),)* $(($gauge_name, $gauge_help),)* $(($histogram_name, $histogram_help),)*

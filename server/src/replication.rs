@@ -38,14 +38,7 @@ impl TransportHandler for Replication {
 
     fn messages(&self, from: u64, wall_clock_ms: u64, batch: Vec<(u16, PeerMessage)>) {
         self.wall_clocks.observe(node_id(from), Timestamp(wall_clock_ms), clock::monotonic());
-        let mut batches: Vec<Vec<(ShardId, PeerMessage)>> = Vec::new();
-        batches.resize_with(self.inboxes.len(), Vec::new);
-        for (shard, message) in batch {
-            batches[self.inboxes.thread_of(ShardId(shard))].push((ShardId(shard), message));
-        }
-        for (thread, messages) in batches.into_iter().enumerate().filter(|(_, messages)| !messages.is_empty()) {
-            self.inboxes.thread(thread).push_peer(messages);
-        }
+        self.inboxes.push_peer(batch.into_iter().map(|(shard, message)| (ShardId(shard), message)).collect());
     }
 
     fn snapshot(&self, _from: u64, shard: u16, message: PeerMessage, _stored: SnapshotFile) {

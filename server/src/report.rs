@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminSource;
+use crate::desk::Condition;
 use crate::fatal::Fatal;
 use crate::metrics::Metrics;
 use crate::service::Service;
@@ -36,7 +37,7 @@ impl AdminSource for Report {
         if self.stop.is_cancelled() {
             return Err("shutting down".into());
         }
-        let statuses = self.service.view.statuses();
+        let statuses = self.service.desk.view.statuses();
         if let Some(shard) = statuses.iter().find(|shard| shard.diverged) {
             return Err(format!("shard {} differs from its other replicas and serves no more", shard.shard));
         }
@@ -60,7 +61,7 @@ impl AdminSource for Report {
 
     #[allow(clippy::cast_precision_loss)] // gauges are floats; sizes and counts are far below 2^52
     fn refresh_gauges(&self) {
-        let metrics = &self.service.metrics;
+        let metrics = &self.service.desk.metrics;
         let status = self.service.status();
         let count = |matching: fn(&ShardStatus) -> bool| status.shards.iter().filter(|shard| matching(shard)).count();
         metrics.shards_leading.set(count(|shard| shard.leading) as f64);
@@ -68,9 +69,9 @@ impl AdminSource for Report {
         let usage = self.service.log_usage();
         metrics.log_bytes.set(usage.bytes as f64);
         metrics.log_segments.set(usage.segments as f64);
-        metrics.reservations.set(self.service.view.reservations() as f64);
-        metrics.filter_bytes.set(self.service.gate.filter_bytes() as f64);
-        for (thread, inbox) in self.service.inboxes.iter().enumerate() {
+        metrics.reservations.set(self.service.desk.view.reservations() as f64);
+        metrics.filter_bytes.set(self.service.desk.gate.filter_bytes() as f64);
+        for (thread, inbox) in self.service.desk.inboxes.iter().enumerate() {
             Metrics::inbox_depth(thread).set(inbox.depth() as f64);
         }
         for peer in &status.peers {

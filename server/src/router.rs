@@ -17,9 +17,9 @@ use doorbuster_protocol::request::{Request, RequestBody};
 use doorbuster_protocol::types::{Millis, RequestId, ShardId, shard_of};
 use doorbuster_raft::Monotonic;
 
+use crate::desk::{Condition, Desk};
 use crate::gate::{Admission, Ticket};
 use crate::mailbox::{Mailbox, ReplyTo};
-use crate::service::Service;
 use crate::shard::{BUSY_RETRY, Call};
 
 /// Pages and recounts, which are large, that one connection may have in flight.
@@ -27,7 +27,7 @@ const MAX_LISTINGS_IN_FLIGHT: usize = 16;
 
 /// Routes the requests of one connection.
 pub struct Router {
-    service: Arc<Service>,
+    desk: Arc<Desk>,
     mailbox: Arc<Mailbox>,
     /// By shard thread.
     batches: Vec<Vec<(ShardId, Call)>>,
@@ -49,6 +49,12 @@ struct Counts {
     not_here: u64,
 }
 
+/// When a read came, and who can tell how the node is.
+struct Moment<'a> {
+    now: Monotonic,
+    node: &'a dyn Condition,
+}
+
 /// Where a request goes.
 enum Route {
     Answer(Answer),
@@ -58,9 +64,9 @@ enum Route {
 impl Router {
     /// For a connection whose answers gather in `mailbox`.
     #[must_use]
-    pub fn new(service: Arc<Service>, mailbox: Arc<Mailbox>) -> Self {
-        let batches = (0..service.inboxes.len()).map(|_| Vec::new()).collect();
-        Self { service, mailbox, batches, in_flight: 0, listings: Vec::new(), counts: Counts::default() }
+    pub fn new(desk: Arc<Desk>, mailbox: Arc<Mailbox>) -> Self {
+        let batches = (0..desk.inboxes.len()).map(|_| Vec::new()).collect();
+        Self { desk, mailbox, batches, in_flight: 0, listings: Vec::new(), counts: Counts::default() }
     }
 
     /// Takes every complete frame off `input`, which was read before `now`; appends what can be answered at once to
@@ -68,8 +74,15 @@ impl Router {
     ///
     /// # Errors
     /// The bytes are not of this protocol; what was decoded before has been dealt with.
-    pub fn take(&mut self, input: &[u8], now: Monotonic, out: &mut Vec<u8>) -> Result<usize, FrameError> {
-        let taken = decode_requests(input, &mut |id, request| self.dispatch(id, request, now, out));
+    pub fn take(
+        &mut self,
+        input: &[u8],
+        now: Monotonic,
+        node: &dyn Condition,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, FrameError> {
+        let moment = Moment { now, node };
+        let taken = decode_requests(input, &mut |id, request| self.dispatch(id, request, &moment, out));
         self.hand_over(out);
         self.count();
         taken
@@ -89,10 +102,10 @@ impl Router {
         self.in_flight
     }
 
-    fn dispatch(&mut self, id: RequestId, request: Result<Request, Failure>, now: Monotonic, out: &mut Vec<u8>) {
+    fn dispatch(&mut self, id: RequestId, request: Result<Request, Failure>, moment: &Moment<'_>, out: &mut Vec<u8>) {
         self.counts.requests += 1;
         let route = match &request {
-            Ok(request) => self.route(&request.body, now),
+            Ok(request) => self.route(&request.body, moment),
             Err(failure) => {
                 self.counts.malformed += 1;
                 Route::Answer(Err(failure.clone()))
@@ -100,7 +113,7 @@ impl Router {
         };
         match (route, request) {
             (Route::Shard(shard, ticket), Ok(request)) => match self.admit(id, &request.body) {
-                Ok(()) => self.queue(id, shard, ticket, request, now),
+                Ok(()) => self.queue(id, shard, ticket, request, moment.now),
                 Err(failure) => encode_answer(id, &Err(failure), out),
             },
             (Route::Answer(answer), _) => encode_answer(id, &answer, out),
@@ -108,25 +121,25 @@ impl Router {
         }
     }
 
-    fn route(&mut self, body: &RequestBody, now: Monotonic) -> Route {
+    fn route(&mut self, body: &RequestBody, moment: &Moment<'_>) -> Route {
         match body {
-            RequestBody::Command(Command::Reserve(reserve)) => self.route_reserve(reserve, now),
+            RequestBody::Command(Command::Reserve(reserve)) => self.route_reserve(reserve, moment.now),
             RequestBody::Command(Command::AcknowledgeFeed { shard, .. }) => self.leader_route(*shard),
             RequestBody::Command(Command::Expire) => {
                 Route::Answer(Err(malformed("clients cannot propose time entries")))
             }
             RequestBody::Command(command) => match command.product() {
-                Some(product) => self.leader_route(shard_of(product, self.service.view.shard_count())),
+                Some(product) => self.leader_route(shard_of(product, self.desk.view.shard_count())),
                 None => Route::Answer(Err(malformed("a command that names no product"))),
             },
-            RequestBody::Query(query) => self.route_query(query),
+            RequestBody::Query(query) => self.route_query(query, moment),
         }
     }
 
     fn route_reserve(&mut self, reserve: &Reserve, now: Monotonic) -> Route {
-        let view = &self.service.view;
+        let view = &self.desk.view;
         let shard = shard_of(reserve.product, view.shard_count());
-        match self.service.gate.admit(reserve, now, view.time(shard, now)) {
+        match self.desk.gate.admit(reserve, now, view.time(shard, now)) {
             Admission::Refuse(refusal) => {
                 self.counts.refusals += 1;
                 Route::Answer(Err(Failure::Refused(refusal)))
@@ -146,27 +159,27 @@ impl Router {
         }
     }
 
-    fn route_query(&mut self, query: &Query) -> Route {
+    fn route_query(&mut self, query: &Query, moment: &Moment<'_>) -> Route {
         match query {
-            Query::Status => Route::Answer(Ok(Reply::Status(Box::new(self.service.status())))),
-            Query::ShardMap => Route::Answer(Ok(Reply::ShardMap(self.service.view.shard_map()))),
+            Query::Status => Route::Answer(Ok(Reply::Status(Box::new(moment.node.status())))),
+            Query::ShardMap => Route::Answer(Ok(Reply::ShardMap(self.desk.view.shard_map()))),
             Query::Audit { shard } => self.checked(*shard),
             Query::FindReservation { shard, .. }
             | Query::Products { shard, .. }
             | Query::Reservations { shard, .. }
             | Query::Feed { shard, .. } => self.leader_route(*shard),
-            Query::Product(product) => self.leader_route(shard_of(*product, self.service.view.shard_count())),
-            Query::Reservation(target) => self.leader_route(shard_of(target.product, self.service.view.shard_count())),
+            Query::Product(product) => self.leader_route(shard_of(*product, self.desk.view.shard_count())),
+            Query::Reservation(target) => self.leader_route(shard_of(target.product, self.desk.view.shard_count())),
         }
     }
 
     /// To the shard's thread, if this node leads it or is about to.
     fn leader_route(&mut self, shard: ShardId) -> Route {
         let leader = match self.checked(shard) {
-            Route::Shard(shard, _) => self.service.view.leader(shard),
+            Route::Shard(shard, _) => self.desk.view.leader(shard),
             refused @ Route::Answer(_) => return refused,
         };
-        if leader == Some(self.service.view.node()) {
+        if leader == Some(self.desk.view.node()) {
             return Route::Shard(shard, None);
         }
         self.counts.not_leader += 1;
@@ -174,7 +187,7 @@ impl Router {
     }
 
     fn checked(&self, shard: ShardId) -> Route {
-        let shards = self.service.view.shard_count();
+        let shards = self.desk.view.shard_count();
         if shard.0 < shards {
             return Route::Shard(shard, None);
         }
@@ -197,12 +210,12 @@ impl Router {
 
     fn queue(&mut self, id: RequestId, shard: ShardId, ticket: Option<Ticket>, request: Request, now: Monotonic) {
         let wait = match request.wait {
-            Millis(0) => self.service.default_wait,
+            Millis(0) => self.desk.default_wait,
             wait => Duration::from_millis(wait.min(MAX_WAIT).0),
         };
         let to = ReplyTo { mailbox: Arc::clone(&self.mailbox), id };
         let call = Call { to, body: request.body, until: now.after(wait), ticket };
-        self.batches[self.service.inboxes.thread_of(shard)].push((shard, call));
+        self.batches[self.desk.inboxes.thread_of(shard)].push((shard, call));
     }
 
     fn hand_over(&mut self, out: &mut Vec<u8>) {
@@ -210,7 +223,7 @@ impl Router {
             if batch.is_empty() {
                 continue;
             }
-            self.service.inboxes.thread(thread).push_calls(batch);
+            self.desk.inboxes.thread(thread).push_calls(batch);
             self.counts.busy += batch.len() as u64;
             for (_, call) in batch.drain(..) {
                 self.in_flight -= 1;
@@ -222,7 +235,7 @@ impl Router {
 
     fn count(&mut self) {
         let counts = std::mem::take(&mut self.counts);
-        let metrics = &self.service.metrics;
+        let metrics = &self.desk.metrics;
         let counters = [
             (&metrics.requests, counts.requests),
             (&metrics.malformed, counts.malformed),

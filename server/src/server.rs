@@ -19,7 +19,7 @@ use crate::clock;
 use crate::config::ServerConfig;
 use crate::error::ServerError;
 use crate::fatal::Fatal;
-use crate::identity::DataFolder;
+use crate::identity::lock::FolderLock;
 use crate::inbox::Inboxes;
 use crate::listener::Listener;
 use crate::metrics::{Exporter, Metrics};
@@ -46,7 +46,7 @@ pub struct Server {
     /// Where operators connect.
     pub admin_address: SocketAddr,
     service: Arc<Service>,
-    _folder: Arc<DataFolder>,
+    _lock: Option<FolderLock>,
     threads: Vec<JoinHandle<()>>,
     archive: JoinHandle<()>,
     archive_jobs: Sender<Job>,
@@ -84,12 +84,12 @@ impl Server {
         let admin_address = admin.local_addr().map_err(ServerError::Socket)?;
         let inboxes = Inboxes::new(usize::from(config.shard_threads.min(config.shards)), config.inbox);
         let fatal = Fatal::default();
-        let recovery = {
+        let (lock, recovery) = {
             let (config, inboxes, fatal) = (config.clone(), inboxes.clone(), fatal.clone());
             let task = tokio::task::spawn_blocking(move || startup::recover(&config, &inboxes, &fatal));
             task.await.map_err(|error| ServerError::Fatal(format!("recovery: {error}")))??
         };
-        let Engine { service, folder, threads, archive, archive_jobs } =
+        let Engine { service, threads, archive, archive_jobs } =
             startup::start_engine(&config, recovery, &inboxes, peers, client_address, &fatal)?;
         Metrics::build_info(config.node());
         let (stop, closing) = (CancellationToken::new(), CancellationToken::new());
@@ -111,7 +111,7 @@ impl Server {
             peer_address,
             admin_address,
             service,
-            _folder: folder,
+            _lock: lock,
             threads,
             archive,
             archive_jobs,
@@ -139,9 +139,9 @@ impl Server {
     pub async fn shutdown(self) {
         tracing::info!("shutting down");
         self.stop.cancel();
-        self.service.inboxes.iter().for_each(crate::inbox::Inbox::drain);
+        self.service.desk.inboxes.iter().for_each(crate::inbox::Inbox::drain);
         let drained = async {
-            while !self.service.inboxes.iter().all(crate::inbox::Inbox::is_drained) {
+            while !self.service.desk.inboxes.iter().all(crate::inbox::Inbox::is_drained) {
                 tokio::time::sleep(DRAIN_CHECK).await;
             }
         };
@@ -168,7 +168,7 @@ impl Server {
                 "connections that do not take their last answers are cut"
             );
         }
-        self.service.inboxes.iter().for_each(crate::inbox::Inbox::stop);
+        self.service.desk.inboxes.iter().for_each(crate::inbox::Inbox::stop);
         if let Some(transport) = &self.service.transport {
             transport.close().await;
         }

@@ -1,44 +1,41 @@
-//! From a data folder to a running node: identity → snapshots → log → replicas → threads → listeners.
-//!
-//! Nothing is served from a folder that is missing, another node's or damaged; the error says what is wrong
-//! and what to do. Whatever was recovered is what a quorum may have been told is durable, so nothing of it is
-//! skipped to get going.
+//! From a data folder to a running node: lock → [`recovery`] → threads → listeners.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender};
-use doorbuster_inventory::Limits;
 use doorbuster_protocol::types::{NodeId, ShardId};
-use doorbuster_raft::disk::{Disk, RealDisk};
-use doorbuster_raft::log::{self, Log, LogConfig};
+use doorbuster_raft::Recovered;
+use doorbuster_raft::disk::RealDisk;
+use doorbuster_raft::log::{self, Log};
 use doorbuster_raft::snapshot::SnapshotStore;
-use doorbuster_raft::transport::{self, Timing, Transport, TransportConfig};
-use doorbuster_raft::{Node, NodeConfig, Recovered};
+use doorbuster_raft::transport::{self, Incarnation, Timing, Transport, TransportConfig};
 use tokio::net::TcpListener;
 
-use crate::archive::{Archive, Job};
+use crate::archive::{Archive, ArchiveThread, Job};
 use crate::clock::{self, WallClocks};
 use crate::cluster::ClusterView;
 use crate::config::{Durability, ServerConfig};
+use crate::desk::Desk;
+use crate::entropy;
 use crate::error::ServerError;
 use crate::fatal::Fatal;
 use crate::gate::Gate;
-use crate::identity::{self, DataFolder, Identity};
+use crate::identity::lock::{self, FolderLock};
+use crate::identity::{DataFolder, Identity, IdentityError};
 use crate::inbox::Inboxes;
 use crate::metrics::Metrics;
+use crate::recovery::{self, Recovery};
 use crate::replication::Replication;
 use crate::service::Service;
-use crate::shard::{Machine, QueueLimits, Shard, SnapshotPolicy, Surroundings};
+use crate::shard::{Machine, Shard};
+use crate::shard_group::ShardGroup;
 use crate::shard_thread::{Outlets, ShardThread};
 
 /// A client that leaves its answers unread for so long is disconnected.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Segments of log beyond which a shard that keeps the oldest of them writes a snapshot.
-const MAX_SEGMENTS: u64 = 8;
 
 /// The node's sockets, bound.
 pub struct Sockets {
@@ -74,72 +71,35 @@ async fn bind(field: &'static str, address: SocketAddr) -> Result<TcpListener, S
 /// The folder is not empty, or the disk refuses.
 pub fn format(config: &ServerConfig) -> Result<Identity, ServerError> {
     config.validate()?;
-    let identity = identity::format(config)?;
-    log::format(&RealDisk, &log_config(config, &identity))?;
-    Ok(identity)
+    let settings = config.settings();
+    lock::prepare(&settings.data)?;
+    let _lock = FolderLock::take(&settings.data)?;
+    let incarnation = entropy::random_bytes()
+        .map_err(|source| ServerError::Identity(IdentityError::Io { file: settings.data.clone(), source }))?;
+    recovery::format(&RealDisk, &settings, Incarnation(incarnation))
 }
 
-/// What was found on disk.
-pub(crate) struct Recovery {
-    folder: Arc<DataFolder>,
-    stores: Vec<SnapshotStore>,
-    log: Log,
-    replicas: Vec<(Recovered, Machine)>,
-}
-
-/// Opens and reads the data folder. Blocks for as long as the disk takes.
-pub(crate) fn recover(config: &ServerConfig, inboxes: &Inboxes, fatal: &Fatal) -> Result<Recovery, ServerError> {
-    let folder = Arc::new(identity::open(config)?);
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let stores = (0..config.shards)
-        .map(|shard| SnapshotStore::open(Arc::clone(&disk), &snapshot_folder(folder.path(), shard), shard))
-        .collect::<Result<Vec<_>, _>>()?;
+/// Locks, opens and reads the data folder. Blocks for as long as the disk takes.
+pub(crate) fn recover(
+    config: &ServerConfig,
+    inboxes: &Inboxes,
+    fatal: &Fatal,
+) -> Result<(Option<FolderLock>, Recovery<Log>), ServerError> {
+    let settings = config.settings();
+    // A folder that is not there, or not formatted, is left as it is: opening it says so.
+    let lock = lock::is_formatted(&settings.data).then(|| FolderLock::take(&settings.data)).transpose()?;
     let notices = inboxes.clone();
     let durable = Arc::new(move |shard, ticket| notices.push_durable(ShardId(shard), ticket));
     let raise = fatal.clone();
     let failed = Arc::new(move |reason| raise.raise(reason));
-    let (log, recovered) = log::open(disk, log_config(config, folder.identity()), durable, failed)?;
-    let replicas =
-        recovered.into_iter().zip(&stores).map(|(shard, store)| replica(shard, store)).collect::<Result<_, _>>()?;
-    Ok(Recovery { folder, stores, log, replicas })
-}
-
-/// The state at the newest snapshot, and the entries behind it.
-fn replica(recovered: Recovered, store: &SnapshotStore) -> Result<(Recovered, Machine), ServerError> {
-    let shard = ShardId(recovered.shard);
-    let Some((file, bytes)) = store.load()? else {
-        if recovered.mark.index > 0 {
-            return Err(ServerError::SnapshotMissing { shard, index: recovered.mark.index });
-        }
-        return Ok((recovered, Machine::new(shard, Limits::default())));
-    };
-    if file.mark.index < recovered.mark.index {
-        return Err(ServerError::SnapshotMissing { shard, index: recovered.mark.index });
-    }
-    let machine = Machine::restored(shard, Limits::default(), &bytes)
-        .map_err(|reason| ServerError::SnapshotUnusable { file: file.path.clone(), reason })?;
-    Ok((recovered.with_snapshot(file.mark), machine))
-}
-
-fn snapshot_folder(data: &Path, shard: u16) -> std::path::PathBuf {
-    data.join("snapshots").join(format!("{shard:03}"))
-}
-
-fn log_config(config: &ServerConfig, identity: &Identity) -> LogConfig {
-    let half = identity.incarnation.0.first_chunk().copied().unwrap_or_default();
-    LogConfig {
-        identity: u64::from_le_bytes(half),
-        segment_bytes: config.segment_bytes,
-        sync: config.durability == Durability::Disk,
-        sync_delay: Duration::from_micros(config.sync_delay_us),
-        ..LogConfig::new(config.data.join("log"), config.shards)
-    }
+    let recovery =
+        recovery::recover(Arc::new(RealDisk), &settings, |disk, config| log::open(disk, config, durable, failed))?;
+    Ok((lock, recovery))
 }
 
 /// The threads and connections of a node that are not the clients'.
 pub(crate) struct Engine {
     pub(crate) service: Arc<Service>,
-    pub(crate) folder: Arc<DataFolder>,
     pub(crate) threads: Vec<JoinHandle<()>>,
     pub(crate) archive: JoinHandle<()>,
     pub(crate) archive_jobs: Sender<Job>,
@@ -148,7 +108,7 @@ pub(crate) struct Engine {
 /// Starts the node's replicas and threads. Must be called on the runtime that carries the connections.
 pub(crate) fn start_engine(
     config: &ServerConfig,
-    recovery: Recovery,
+    recovery: Recovery<Log>,
     inboxes: &Inboxes,
     peers: TcpListener,
     clients: SocketAddr,
@@ -166,26 +126,30 @@ pub(crate) fn start_engine(
         fatal: fatal.clone(),
     };
     let transport = start_transport(config, &folder, &stores, handler, peers)?;
-    let service = Arc::new(Service {
-        cluster: config.cluster.clone(),
-        credentials: config.client_credentials()?,
+    let desk = Arc::new(Desk {
         gate: Arc::new(Gate::new(config.shards)),
         view: Arc::new(ClusterView::new(config.node(), config.client_addresses(clients), config.shards)),
         inboxes: inboxes.clone(),
         metrics: metrics.clone(),
         wall_clocks,
-        log: log.clone(),
-        transport: transport.clone(),
         durable: config.durability == Durability::Disk,
         started: clock::monotonic(),
         default_wait: Duration::from_millis(config.default_wait_ms),
+    });
+    let service = Arc::new(Service {
+        cluster: config.cluster.clone(),
+        credentials: config.client_credentials()?,
+        desk,
+        log: log.clone(),
+        transport: transport.clone(),
         handshake_timeout: Duration::from_millis(config.handshake_ms),
         write_timeout: WRITE_TIMEOUT,
     });
-    let archive = spawn_archive(Archive { stores, inboxes: inboxes.clone(), metrics: metrics.clone() }, jobs, fatal)?;
+    let archive = Archive { stores, metrics: metrics.clone() };
+    let archive = spawn_archive(ArchiveThread { archive, inboxes: inboxes.clone() }, jobs, fatal)?;
     let outlets = Outlets { log, transport, archive: archive_jobs.clone(), metrics };
     let threads = start_shards(config, replicas, &service, &outlets, fatal)?;
-    Ok(Engine { service, folder, threads, archive, archive_jobs })
+    Ok(Engine { service, threads, archive, archive_jobs })
 }
 
 fn start_transport(
@@ -212,7 +176,7 @@ fn start_transport(
     Ok(Some(Transport::start(transport, listener, Arc::new(handler))))
 }
 
-fn spawn_archive(archive: Archive, jobs: Receiver<Job>, fatal: &Fatal) -> Result<JoinHandle<()>, ServerError> {
+fn spawn_archive(archive: ArchiveThread, jobs: Receiver<Job>, fatal: &Fatal) -> Result<JoinHandle<()>, ServerError> {
     let guard = fatal.on_panic("archive");
     let run = move || {
         let _guard = guard;
@@ -228,22 +192,11 @@ fn start_shards(
     outlets: &Outlets,
     fatal: &Fatal,
 ) -> Result<Vec<JoinHandle<()>>, ServerError> {
-    let inboxes = &service.inboxes;
-    let mut threads: Vec<Vec<Shard>> = Vec::new();
-    threads.resize_with(inboxes.len(), Vec::new);
-    for (recovered, machine) in replicas {
-        let shard = start_shard(config, recovered, machine, service)?;
-        threads[inboxes.thread_of(shard.id())].push(shard);
-    }
-    let spawn = |(thread, shards)| {
-        let work = ShardThread {
-            shards,
-            inboxes: inboxes.clone(),
-            thread,
-            outlets: outlets.clone(),
-            tick: config.tick(),
-            log_bound: MAX_SEGMENTS.saturating_mul(config.segment_bytes),
-        };
+    let (settings, inboxes, now) = (config.settings(), &service.desk.inboxes, clock::monotonic());
+    let shards = recovery::shards(&settings, replicas, &service.desk.surroundings(), now)?;
+    let spawn = |(thread, shards): (usize, Vec<Shard>)| {
+        let group = ShardGroup::new(shards, settings.tick, settings.log_bound(), now);
+        let work = ShardThread { group, inboxes: inboxes.clone(), thread, outlets: outlets.clone() };
         let guard = fatal.on_panic("shard");
         let run = move || {
             let _guard = guard;
@@ -251,35 +204,5 @@ fn start_shards(
         };
         std::thread::Builder::new().name(format!("shards-{thread}")).spawn(run).map_err(ServerError::Thread)
     };
-    threads.into_iter().enumerate().map(spawn).collect()
-}
-
-fn start_shard(
-    config: &ServerConfig,
-    recovered: Recovered,
-    machine: Machine,
-    service: &Service,
-) -> Result<Shard, ServerError> {
-    let id = ShardId(recovered.shard);
-    let voters = config.nodes().into_iter().map(|node| u64::from(node.0)).collect();
-    let node = NodeConfig {
-        tick: config.tick(),
-        election_ticks: u32::try_from(config.election_ticks()).unwrap_or(u32::MAX),
-        lease_margin: Duration::from_millis(config.election_ms / 10),
-        // A follower that lags by less than this needs no snapshot; a sixteenth of what a snapshot may cut is 4 MiB by default.
-        trailing_bytes: config.snapshot_bytes / 16,
-        seed: u64::from(config.node),
-        ..NodeConfig::new(u64::from(config.node), recovered.shard, voters)
-    };
-    let node = Node::new(node, recovered, machine)?;
-    let around = Surroundings {
-        gate: Arc::clone(&service.gate),
-        view: Arc::clone(&service.view),
-        wall_clocks: Arc::clone(&service.wall_clocks),
-        metrics: service.metrics.clone(),
-    };
-    let limits =
-        QueueLimits { backlog: config.inbox, waiting: config.inbox, reads: config.inbox, batch: config.max_batch };
-    let policy = SnapshotPolicy { entries: config.snapshot_entries, bytes: config.snapshot_bytes };
-    Ok(Shard::new(id, node, around, limits, policy, clock::monotonic()))
+    inboxes.deal(shards).into_iter().enumerate().map(spawn).collect()
 }

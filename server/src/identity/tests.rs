@@ -1,9 +1,27 @@
 //! Every way in which a data folder can be the wrong one.
 
+use std::fs;
+
+use doorbuster_raft::disk::RealDisk;
+
+use super::lock::FolderLock;
 use super::*;
+use crate::config::ServerConfig;
 
 fn config(folder: &Path) -> ServerConfig {
     ServerConfig { data: folder.join("node-2"), node: 2, ..ServerConfig::default() }
+}
+
+/// As the server does it: everything behind the lock.
+fn format(config: &ServerConfig) -> Result<Identity, IdentityError> {
+    lock::prepare(&config.data)?;
+    let _lock = FolderLock::take(&config.data)?;
+    let incarnation = Incarnation(crate::entropy::random_bytes().unwrap());
+    super::format(&RealDisk, &config.data, &config.settings().owner(), incarnation)
+}
+
+fn open(config: &ServerConfig) -> Result<DataFolder, IdentityError> {
+    super::open(Arc::new(RealDisk), &config.data, &config.settings().owner())
 }
 
 #[test]
@@ -86,15 +104,15 @@ fn another_nodes_folder_is_refused() {
 }
 
 #[test]
-fn a_second_start_on_the_same_folder_is_refused() {
+fn a_folder_is_locked_by_one_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path());
     format(&config).unwrap();
-    let first = open(&config).unwrap();
-    assert!(matches!(open(&config), Err(IdentityError::InUse { .. })));
+    let first = FolderLock::take(&config.data).unwrap();
+    assert!(matches!(FolderLock::take(&config.data), Err(IdentityError::InUse { .. })));
     assert!(matches!(format(&config), Err(IdentityError::InUse { .. })));
     drop(first);
-    open(&config).unwrap();
+    FolderLock::take(&config.data).unwrap();
 }
 
 #[test]
@@ -104,11 +122,24 @@ fn damage_is_named_with_its_file() {
     format(&config).unwrap();
     let identity = config.data.join(IDENTITY_FILE);
     let good = fs::read_to_string(&identity).unwrap();
+    let sealed = |text: &str| text.to_owned() + &checksum_line(text);
+    let content = checked(&good).unwrap();
+    for (content, expected) in [
+        (content.replace("format = 1", "format = 2"), "reads format 1"),
+        (content.replace("node = 2", "node = 0"), "`node` is 0"),
+        (content.replace("incarnation = \"", "incarnation = \"zz"), "32 hexadecimal digits"),
+        (content.replace("shards", "chards"), "chards"),
+    ] {
+        fs::write(&identity, sealed(&content)).unwrap();
+        let error = open(&config).unwrap_err();
+        assert!(matches!(error, IdentityError::Damaged { .. }), "{content}: {error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
     let table = [
-        (good.replace("format = 1", "format = 2"), "reads format 1"),
-        (good.replace("node = 2", "node = 0"), "`node` is 0"),
-        (good.replace("incarnation = \"", "incarnation = \"zz"), "32 hexadecimal digits"),
-        (good.replace("shards", "chards"), "chards"),
+        (good.replace("node = 2", "node = 3"), "its checksum is wrong"),
+        (good.replace("incarnation = \"", "incarnation = \"0"), "its checksum is wrong"),
+        (good.replace("# crc32 ", ""), "its last line, with the checksum, is missing"),
+        (good[..good.len() - 1].to_owned(), "its checksum is wrong"),
         (good[..good.len() / 2].to_owned(), "identity.toml"),
         (String::new(), "identity.toml"),
     ];
@@ -119,7 +150,7 @@ fn damage_is_named_with_its_file() {
         assert!(error.to_string().contains(expected), "{error}");
     }
     fs::write(&identity, good).unwrap();
-    fs::write(config.data.join(PEERS_FILE), "format = 1\n[incarnations]\n3 = \"abc\"\n").unwrap();
+    fs::write(config.data.join(PEERS_FILE), sealed("format = 1\n[incarnations]\n3 = \"abc\"\n")).unwrap();
     assert!(matches!(open(&config), Err(IdentityError::Damaged { .. })));
 }
 

@@ -17,7 +17,7 @@ use super::{BUSY_RETRY, Round, Shard, node_id};
 use crate::gate::Ticket;
 
 /// Entries that may be on their way through the log. While so many are, commands gather for the next, larger one.
-const MAX_ENTRIES_IN_FLIGHT: usize = 16;
+pub(super) const MAX_ENTRIES_IN_FLIGHT: usize = 16;
 /// A proposal's commands take at most about this many bytes, far below what an entry may have.
 const MAX_ENTRY_BYTES: usize = 512 << 10;
 

@@ -71,6 +71,12 @@ impl Backlog {
         pending.first().unwrap_or_else(|| self.first()) - 1
     }
 
+    /// How many may wait.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Whether nothing waits to be proposed.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -12,6 +12,7 @@ mod backlog;
 mod call;
 pub mod entry;
 mod machine;
+mod observe;
 mod pending;
 mod reads;
 mod role;
@@ -25,13 +26,13 @@ use bytes::Bytes;
 use doorbuster_protocol::command::Command;
 use doorbuster_protocol::failure::Failure;
 use doorbuster_protocol::query::Query;
-use doorbuster_protocol::reply::ShardStatus;
 use doorbuster_protocol::request::RequestBody;
-use doorbuster_protocol::types::{LogIndex, Millis, NodeId, ProductId, ShardId, Timestamp};
+use doorbuster_protocol::types::{Millis, NodeId, ProductId, ShardId, Timestamp};
 use doorbuster_raft::{Append, Monotonic, Node, PeerMessage, SnapshotMark, SnapshotSend};
 
 pub use call::Call;
 pub use machine::Machine;
+pub use observe::{QueueLength, QueueLengths};
 pub use snapshots::{SnapshotJob, SnapshotPolicy};
 
 use crate::clock::{ClusterClock, WallClocks};
@@ -327,23 +328,6 @@ impl Shard {
         self.waiting.push(product, call)?;
         self.around.gate.queue_behind_waiters(product, true);
         Ok(())
-    }
-
-    fn status(&self, now: Monotonic) -> ShardStatus {
-        let status = self.node.status();
-        let machine = self.node.machine();
-        ShardStatus {
-            shard: self.id,
-            term: status.term,
-            leader: status.leader.map(node_id),
-            leading: self.role.is_open() && self.node.lease_holds(now),
-            commit: LogIndex(status.commit),
-            applied: LogIndex(status.applied),
-            first: LogIndex(status.first),
-            state_hash: machine.inventory().state_hash(),
-            time: machine.inventory().time(),
-            diverged: machine.diverged().is_some(),
-        }
     }
 }
 

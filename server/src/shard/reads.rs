@@ -78,7 +78,11 @@ impl Reads {
         self.len() == 0
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) fn len(&self) -> usize {
         self.fresh.len() + self.asked.iter().map(|asked| asked.calls.len()).sum::<usize>() + self.confirmed.len()
     }
 

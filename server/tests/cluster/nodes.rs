@@ -145,9 +145,9 @@ impl Nodes {
     pub async fn leader(&self, shard: u16) -> u16 {
         let mut leader = None;
         eventually("a shard has a leader that serves", || {
-            let statuses = self.running().map(|server| server.service().view.status(ShardId(shard)));
+            let statuses = self.running().map(|server| server.service().desk.view.status(ShardId(shard)));
             let mut leaders = statuses.zip(self.running()).filter(|(status, _)| status.leading);
-            leader = leaders.next().map(|(_, server)| server.service().view.node().0);
+            leader = leaders.next().map(|(_, server)| server.service().desk.view.node().0);
             leader.is_some()
         })
         .await;
@@ -159,8 +159,8 @@ impl Nodes {
         eventually("every shard has a leader", || {
             let count = self.configs[0].shards;
             (0..count).all(|shard| {
-                let led = self.running().any(|server| server.service().view.status(ShardId(shard)).leading);
-                led && self.running().all(|server| server.service().view.leader(ShardId(shard)).is_some())
+                let led = self.running().any(|server| server.service().desk.view.status(ShardId(shard)).leading);
+                led && self.running().all(|server| server.service().desk.view.leader(ShardId(shard)).is_some())
             })
         })
         .await;
@@ -171,7 +171,7 @@ impl Nodes {
         eventually("all replicas are equal", || {
             (0..self.configs[0].shards).all(|shard| {
                 let mut seen = self.running().map(|server| {
-                    let status = server.service().view.status(ShardId(shard));
+                    let status = server.service().desk.view.status(ShardId(shard));
                     (status.applied, status.state_hash)
                 });
                 let first = seen.next();

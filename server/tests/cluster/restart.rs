@@ -50,7 +50,7 @@ async fn snapshots_cut_the_log_and_bring_the_state_back() {
     for n in 1..=400 {
         caller.reserve(reserve(7, n)).await.unwrap();
     }
-    let status = || nodes.server(1).service().view.status(doorbuster_protocol::types::ShardId(0));
+    let status = || nodes.server(1).service().desk.view.status(doorbuster_protocol::types::ShardId(0));
     eventually("the log is cut", || status().first.0 > 100).await;
     // The status is refreshed every tick.
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -60,7 +60,7 @@ async fn snapshots_cut_the_log_and_bring_the_state_back() {
     nodes.wait_for_leaders().await;
     let view = caller.product(ProductId(7)).await;
     assert_eq!((view.available, view.held), (Quantity(600), Quantity(400)));
-    let status = || nodes.server(1).service().view.status(doorbuster_protocol::types::ShardId(0));
+    let status = || nodes.server(1).service().desk.view.status(doorbuster_protocol::types::ShardId(0));
     eventually("the state is what it was", || status().state_hash == hash).await;
     assert!(caller.reserve(reserve(7, 1)).await.unwrap().replayed, "the filter knows it too");
     nodes.end().await;
@@ -126,7 +126,7 @@ async fn part_of_a_folder_is_no_folder() {
         caller.reserve(reserve(7, n)).await.unwrap();
     }
     let shard = doorbuster_protocol::types::ShardId(0);
-    eventually("the log is cut", || nodes.server(1).service().view.status(shard).first.0 > 100).await;
+    eventually("the log is cut", || nodes.server(1).service().desk.view.status(shard).first.0 > 100).await;
     nodes.shut_down(1).await;
     fs::remove_dir_all(nodes.config(1).data.join("snapshots")).unwrap();
     let Err(error) = nodes.restart(1).await else { panic!("served without the state before the log") };

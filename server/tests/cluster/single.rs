@@ -102,7 +102,7 @@ async fn units_come_back_in_time() {
     let since = monotonic();
     let Err(Refusal::AllHeld { next_expiry }) = caller.reserve(reserve(7, 2)).await else { panic!("sold twice") };
     assert_eq!(next_expiry, held.reservation.expires_at);
-    eventually("the unit is back", || nodes.server(1).service().gate.in_flight(ProductId(7)) == 0).await;
+    eventually("the unit is back", || nodes.server(1).service().desk.gate.in_flight(ProductId(7)) == 0).await;
     let mut back = None;
     while back.is_none() {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -126,7 +126,7 @@ async fn a_released_unit_goes_to_the_next() {
         assert!(matches!(caller.reserve(reserve(7, n + 1)).await, Err(Refusal::AllHeld { .. })));
         caller.call(command(Command::Release(target(7, n)))).await.unwrap();
     }
-    assert_eq!(nodes.server(1).service().gate.in_flight(ProductId(7)), 0);
+    assert_eq!(nodes.server(1).service().desk.gate.in_flight(ProductId(7)), 0);
     let adjust = AdjustStock { operation: OperationId(1), product: ProductId(7), delta: 3 };
     caller.call(command(Command::AdjustStock(adjust))).await.unwrap();
     for n in 100..104 {
@@ -194,7 +194,7 @@ async fn too_much_is_answered_busy_and_what_is_not_awaited_is_dropped() {
     // Nothing is lost: the units are held by those who heard so, or free.
     let view = nodes.caller().product(ProductId(7)).await;
     assert_eq!(view.held.0, granted);
-    eventually("all tickets are back", || nodes.server(1).service().gate.in_flight(ProductId(7)) == 0).await;
+    eventually("all tickets are back", || nodes.server(1).service().desk.gate.in_flight(ProductId(7)) == 0).await;
     nodes.end().await;
 }
 

@@ -21,7 +21,7 @@ async fn leaders_spread_out_and_followers_point_to_them() {
     let nodes = Nodes::start(3, 6).await;
     eventually("every node leads two shards", || {
         let leading = |server: &doorbuster_server::Server| {
-            server.service().view.statuses().iter().filter(|status| status.leading).count()
+            server.service().desk.view.statuses().iter().filter(|status| status.leading).count()
         };
         nodes.running().all(|server| leading(server) == 2)
     })
@@ -136,7 +136,8 @@ async fn nodes_that_shut_down_together_do_not_pass_leadership_to_and_fro() {
         nodes.wait_until_equal().await;
         let views: Vec<_> = (1..=3).map(|node| Arc::clone(nodes.server(node).service())).collect();
         let highest_term = || {
-            let terms = views.iter().flat_map(|service| (0..4).map(|shard| service.view.status(ShardId(shard)).term));
+            let terms =
+                views.iter().flat_map(|service| (0..4).map(|shard| service.desk.view.status(ShardId(shard)).term));
             terms.max().unwrap()
         };
         let (before, since) = (highest_term(), monotonic());
@@ -190,7 +191,7 @@ async fn a_node_that_lags_behind_the_log_catches_up_by_snapshot() {
         caller.reserve(reserve(7, n)).await.unwrap();
     }
     let leader = nodes.leader(0).await;
-    let first = || nodes.server(leader).service().view.status(ShardId(0)).first.0;
+    let first = || nodes.server(leader).service().desk.view.status(ShardId(0)).first.0;
     eventually("the log is cut", || first() > 200).await;
     nodes.restart(laggard).await.unwrap();
     nodes.wait_until_equal().await;

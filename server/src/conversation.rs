@@ -1,0 +1,85 @@
+//! One client's connection without the connection: bytes in, bytes out.
+//!
+//! What requests can be answered at once is answered as they come ([`Conversation::hear`]); what the shards have
+//! answered since is added by [`Conversation::collect`]. A connection's task drives it, or a simulator.
+
+use std::sync::Arc;
+
+use bytes::{Buf, BytesMut};
+use doorbuster_protocol::frame::{FrameError, encode_answers};
+use doorbuster_protocol::reply::Answer;
+use doorbuster_protocol::types::RequestId;
+use doorbuster_raft::Monotonic;
+
+use crate::desk::{Condition, Desk};
+use crate::mailbox::Mailbox;
+use crate::router::Router;
+
+/// Buffers that grew beyond this are let go when they are empty.
+const KEEP_BYTES: usize = 512 << 10;
+
+/// A client's requests and answers.
+pub struct Conversation {
+    mailbox: Arc<Mailbox>,
+    router: Router,
+    /// Read and not yet routed.
+    pub input: BytesMut,
+    /// To be written.
+    pub out: Vec<u8>,
+    answers: Vec<(RequestId, Answer)>,
+}
+
+impl Conversation {
+    /// Continues behind the handshake; `input` holds what was read beyond it.
+    #[must_use]
+    pub fn new(desk: Arc<Desk>, input: BytesMut) -> Self {
+        let mailbox = Arc::new(Mailbox::default());
+        let router = Router::new(desk, Arc::clone(&mailbox));
+        Self { mailbox, router, input, out: Vec::new(), answers: Vec::new() }
+    }
+
+    /// Where the shards put their answers.
+    #[must_use]
+    pub fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// Routes every complete request of the input, which was read before `now`: a refusal at the gate must not rest on a
+    /// lease that ended before the request came.
+    ///
+    /// # Errors
+    /// The bytes are not of this protocol; what was decoded before has been dealt with.
+    pub fn hear(&mut self, now: Monotonic, node: &dyn Condition) -> Result<(), FrameError> {
+        let taken = self.router.take(&self.input, now, node, &mut self.out)?;
+        self.input.advance(taken);
+        if self.input.is_empty() && self.input.capacity() > KEEP_BYTES {
+            self.input = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    /// Takes over what the shards have answered.
+    pub fn collect(&mut self) {
+        self.mailbox.take(&mut self.answers);
+        if self.answers.is_empty() {
+            return;
+        }
+        self.answers.iter().for_each(|(id, _)| self.router.answered(*id));
+        encode_answers(&self.answers, &mut self.out);
+        self.answers.clear();
+    }
+
+    /// Everything to be written was.
+    pub fn written(&mut self) {
+        self.out.clear();
+        if self.out.capacity() > KEEP_BYTES {
+            self.out = Vec::new();
+        }
+    }
+
+    /// Requests whose answers have not come.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.router.in_flight()
+    }
+}
