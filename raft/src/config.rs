@@ -32,6 +32,10 @@ pub struct NodeConfig {
     pub max_inflight_messages: usize,
     /// Bytes of proposals not committed yet; more are refused as full. Default 64 MiB.
     pub max_uncommitted_bytes: u64,
+    /// Bytes of entries that may be on their way to this node's disk before it takes more: beyond, a leader refuses
+    /// proposals as full and a follower ignores appends, which its leader repeats. Default 16 MiB, what a leader sends ahead
+    /// of a follower's acknowledgements. With the appends that it lets begin, this bounds the log's queue.
+    pub max_unsynced_bytes: u64,
     /// Bytes of entries applied in one poll. Default 4 MiB.
     pub max_apply_bytes: u64,
     /// Reads that may wait for a quorum's confirmation; more are refused. Default 4096.
@@ -78,6 +82,7 @@ impl NodeConfig {
             max_message_bytes: 256 << 10,
             max_inflight_messages: 64,
             max_uncommitted_bytes: 64 << 20,
+            max_unsynced_bytes: 16 << 20,
             max_apply_bytes: 4 << 20,
             max_pending_reads: 4096,
             trailing_bytes: 4 << 20,
@@ -161,6 +166,9 @@ impl NodeConfig {
             let problem = format!("must not be below the {} max_message_bytes", self.max_message_bytes);
             return wrong("max_uncommitted_bytes", problem);
         }
+        if self.max_unsynced_bytes == 0 {
+            return wrong("max_unsynced_bytes", "must be at least 1".into());
+        }
         if self.max_apply_bytes == 0 {
             return wrong("max_apply_bytes", "must be at least 1".into());
         }
@@ -195,7 +203,7 @@ mod tests {
     #[test]
     fn what_cannot_work_is_named() {
         type Spoil = fn(&mut NodeConfig);
-        let cases: [(&str, Spoil); 12] = [
+        let cases: [(&str, Spoil); 13] = [
             ("voters", |config| config.voters = vec![1, 2, 2]),
             ("voters", |config| config.voters = (1..=8).collect()),
             ("voters", |config| config.voters = vec![0, 1]),
@@ -207,6 +215,7 @@ mod tests {
             ("lease_margin", |config| config.lease_margin = Duration::from_secs(1)),
             ("max_entry_bytes", |config| config.max_entry_bytes = MAX_ENTRY_BYTES + 1),
             ("max_uncommitted_bytes", |config| config.max_uncommitted_bytes = 0),
+            ("max_unsynced_bytes", |config| config.max_unsynced_bytes = 0),
             ("max_inflight_messages", |config| config.max_inflight_messages = 0),
         ];
         assert_eq!(NodeConfig::new(1, 0, vec![1, 2, 3]).validate(), Ok(()));

@@ -29,6 +29,6 @@ mod types;
 pub use config::{ConfigError, NodeConfig};
 pub use effects::{Applied, Effects, ReadReady, RoleChange, SnapshotSend};
 pub use machine::{Frozen, StateMachine};
-pub use message::{MessageError, PeerMessage};
+pub use message::{MAX_NOTE, MessageError, PeerMessage};
 pub use node::{Node, NodeError, NodeStatus, PeerProgress, ProposeError, Proposed, ReadError};
 pub use types::{Append, Entry, EntryKind, HardState, Monotonic, NodeId, Recovered, ShardId, SnapshotMark};

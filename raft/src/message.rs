@@ -1,8 +1,8 @@
-//! What replicas of a shard say to each other: raft's own message plus the stamps that leases are counted from, and its
-//! bytes on the wire.
+//! What replicas of a shard say to each other: raft's own message plus the stamps that leases are counted from, or a note
+//! from one state machine to another, and their bytes on the wire.
 //!
 //! The codec is ours and total: any bytes give a message or an error, and nothing is allocated beyond what the bytes hold.
-//! Only the ten kinds that a peer may say have a code: raft takes some others as orders from its own process. Little
+//! Only the ten kinds that a peer's raft may say have a code: raft takes some others as orders from its own process. Little
 //! endian:
 //!
 //! ```text
@@ -10,6 +10,8 @@
 //! context_length u8 | context | snapshot_index u64 | snapshot_term u64 | entries u32 | entries x (term u64 | length u32 | data)
 //! ```
 //! Entries are numbered from `index + 1`. Who it is from and for is not in these bytes: the connection knows.
+//!
+//! A note is `kind u8 (11) | length u8 | bytes`: small, opaque here, never seen by raft, lost like any other message.
 
 use bytes::{BufMut, Bytes};
 use raft::eraftpb::{Entry as RaftEntry, Message, MessageType, Snapshot};
@@ -24,15 +26,22 @@ const MAX_CONTEXT: usize = 32;
 /// Everything but context and entries.
 const FIXED_BYTES: usize = 2 + 7 * 8 + 1 + 2 * 8 + 4;
 const ENTRY_HEADER_BYTES: usize = 12;
+/// The kind and the length before a note's bytes.
+const NOTE_HEADER_BYTES: usize = 2;
+const NOTE: u8 = 11;
+/// Most bytes of a note.
+pub const MAX_NOTE: usize = 64;
 const FLAG_REJECT: u8 = 1;
 
 /// One message between two replicas of a shard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerMessage {
+    /// Of a note, only who it is from and for.
     pub(crate) raft: Message,
     /// From a leader: its monotonic clock (ns) when it sent this. From a follower: the newest one it has heard in this
     /// term. Zero: none.
     pub(crate) stamp: u64,
+    note: Option<Bytes>,
 }
 
 /// Why bytes are not a message. The connection that brought them is closed.
@@ -57,6 +66,27 @@ pub enum MessageError {
 }
 
 impl PeerMessage {
+    /// Raft's word.
+    pub(crate) fn new(raft: Message, stamp: u64) -> Self {
+        Self { raft, stamp, note: None }
+    }
+
+    /// A state machine's word to its replica on another node. Raft neither sees it nor repeats it.
+    ///
+    /// # Panics
+    /// If it has more than [`MAX_NOTE`] bytes.
+    #[must_use]
+    pub fn of_note(from: NodeId, to: NodeId, note: Bytes) -> Self {
+        assert!(note.len() <= MAX_NOTE, "a note of {} bytes, the limit is {MAX_NOTE}", note.len());
+        Self { raft: Message { from, to, ..Message::default() }, stamp: 0, note: Some(note) }
+    }
+
+    /// The note, if it is one: then it is not for [`Node::step`](crate::Node::step).
+    #[must_use]
+    pub fn note(&self) -> Option<&Bytes> {
+        self.note.as_ref()
+    }
+
     /// The node it is for.
     #[must_use]
     pub fn to(&self) -> NodeId {
@@ -82,14 +112,22 @@ impl PeerMessage {
     /// About as many bytes as its encoding; never more than 2 less.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
+        if let Some(note) = &self.note {
+            return NOTE_HEADER_BYTES + note.len();
+        }
         let entries = self.raft.entries.iter().map(|entry| ENTRY_HEADER_BYTES + entry.data.len());
         FIXED_BYTES + self.raft.context.len() + entries.sum::<usize>()
     }
 
     /// Appends its bytes to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let raft = &self.raft;
         out.reserve(self.encoded_len());
+        if let Some(note) = &self.note {
+            out.put_u8(NOTE);
+            out.put_u8(u8::try_from(note.len()).unwrap_or(0));
+            return out.put_slice(note);
+        }
+        let raft = &self.raft;
         out.put_u8(code(raft.msg_type));
         out.put_u8(if raft.reject { FLAG_REJECT } else { 0 });
         for number in
@@ -117,7 +155,15 @@ impl PeerMessage {
     /// What is wrong with the bytes; `bytes` is somewhere in the message then.
     pub fn decode(bytes: &mut &[u8], from: NodeId, to: NodeId) -> Result<Self, MessageError> {
         let mut raft = Message { from, to, ..Message::default() };
-        raft.msg_type = kind(u8::from_le_bytes(take(bytes)?))?;
+        let code = u8::from_le_bytes(take(bytes)?);
+        if code == NOTE {
+            let length = usize::from(u8::from_le_bytes(take(bytes)?));
+            if length > MAX_NOTE {
+                return Err(value("note length", length as u64));
+            }
+            return Ok(Self::of_note(from, to, Bytes::copy_from_slice(slice(bytes, length)?)));
+        }
+        raft.msg_type = kind(code)?;
         raft.reject = match u8::from_le_bytes(take(bytes)?) {
             0 => false,
             FLAG_REJECT => true,
@@ -141,7 +187,7 @@ impl PeerMessage {
         raft.context = Bytes::copy_from_slice(slice(bytes, length)?);
         decode_snapshot(bytes, &mut raft)?;
         decode_entries(bytes, &mut raft)?;
-        Ok(Self { raft, stamp })
+        Ok(Self::new(raft, stamp))
     }
 
     /// A candidate was told by its leader to take over: bound or not, replicas answer it.
@@ -231,6 +277,7 @@ fn decode_entry(bytes: &mut &[u8], index: u64) -> Result<RaftEntry, MessageError
     Ok(entry)
 }
 
+/// 11 is a note's.
 const KINDS: [(MessageType, u8); 10] = [
     (MessageType::MsgAppend, 1),
     (MessageType::MsgAppendResponse, 2),

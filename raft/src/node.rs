@@ -10,6 +10,7 @@ mod answers;
 mod preference;
 mod reads;
 mod ready;
+mod standing;
 
 use bytes::Bytes;
 use raft::eraftpb::{Entry as RaftEntry, Message, MessageType};
@@ -19,6 +20,7 @@ pub use self::answers::{NodeError, NodeStatus, PeerProgress, ProposeError, Propo
 use self::preference::Preference;
 use self::reads::Reads;
 use self::ready::Pipeline;
+use self::standing::Standing;
 use crate::config::NodeConfig;
 use crate::effects::{Effects, RoleChange};
 use crate::lease::{Lease, Promise};
@@ -43,6 +45,7 @@ pub struct Node<S: StateMachine> {
     lease: Lease,
     promise: Promise,
     preference: Preference,
+    standing: Standing,
     reads: Reads,
     pipeline: Pipeline,
     /// What was said last in [`Effects::role`].
@@ -84,6 +87,7 @@ impl<S: StateMachine> Node<S> {
             lease: Lease::new(config.node, &config.voters, timeout - config.lease_margin),
             promise: Promise::new(timeout, restarted),
             preference: Preference::new(&config),
+            standing: Standing::default(),
             reads: Reads::default(),
             pipeline: Pipeline::default(),
             now: Monotonic(0),
@@ -109,19 +113,24 @@ impl<S: StateMachine> Node<S> {
         let raft = &self.raw.raft;
         let campaigns =
             raft.state != StateRole::Leader && raft.election_elapsed + 1 >= raft.randomized_election_timeout();
+        let held_back = self.standing.holds_back(campaigns, self.config.election_ticks);
         // Its own vote counts too: a bound replica waits with campaigning until it is free.
-        if !(campaigns && self.promise.binds(self.now)) {
+        if !(held_back || campaigns && self.promise.binds(self.now)) {
             self.raw.tick();
         }
         self.retry_snapshots();
         self.prefer();
     }
 
-    /// A message from a peer. It is ignored if it is not for this replica, or not from another one.
+    /// A message from a peer. It is ignored if it is not for this replica, or not from another one; entries are, while
+    /// the disk is too far behind with those that came before.
     pub fn step(&mut self, now: Monotonic, message: PeerMessage) {
         self.observe(now);
         // A snapshot's message comes with the snapshot, through `install`.
-        if self.admits(&message) && message.raft.msg_type != MessageType::MsgSnapshot {
+        let kind = message.raft.msg_type;
+        let too_many = self.pipeline.unsynced_bytes() >= self.config.max_unsynced_bytes;
+        let welcome = kind != MessageType::MsgSnapshot && !(too_many && !message.raft.entries.is_empty());
+        if welcome && self.admits(&message) {
             self.deliver(message);
         }
     }
@@ -142,6 +151,9 @@ impl<S: StateMachine> Node<S> {
         }
         if self.raw.raft.lead_transferee.is_some() {
             return Err(ProposeError::Transferring);
+        }
+        if self.pipeline.unsynced_bytes() >= self.config.max_unsynced_bytes {
+            return Err(ProposeError::Full);
         }
         let mut message = Message { from: self.config.node, ..Message::default() };
         message.msg_type = MessageType::MsgPropose;
@@ -203,6 +215,17 @@ impl<S: StateMachine> Node<S> {
         }
         self.raw.transfer_leader(to);
         true
+    }
+
+    /// Whether to leave leadership to others: this replica's state is not to be trusted. It goes on keeping the log, votes,
+    /// and campaigns only when nobody else has for several election timeouts.
+    pub fn stand_back(&mut self, back: bool) {
+        self.standing.stand_back(back);
+    }
+
+    /// From now on leadership is not handed to these nodes by itself, preferred or not: their state is not to be trusted.
+    pub fn avoid(&mut self, nodes: &[NodeId]) {
+        self.standing.avoid(nodes);
     }
 
     /// The log says that everything up to this ticket is durable. Poll afterwards: what waited for it comes out there.
@@ -303,6 +326,12 @@ impl<S: StateMachine> Node<S> {
         self.raw.store().between(after, through)
     }
 
+    /// All replicas of the shard, this one included.
+    #[must_use]
+    pub fn voters(&self) -> &[NodeId] {
+        &self.config.voters
+    }
+
     /// How this replica stands.
     #[must_use]
     pub fn status(&self) -> NodeStatus {
@@ -377,7 +406,10 @@ impl<S: StateMachine> Node<S> {
         if votes && !message.forced_vote() && (self.promise.binds(self.now) || self.lease_holds(self.now)) {
             return;
         }
-        let PeerMessage { mut raft, stamp } = message;
+        if message.raft.msg_type == MessageType::MsgTimeoutNow && self.standing.stands_back() {
+            return;
+        }
+        let PeerMessage { mut raft, stamp, .. } = message;
         if !self.straighten(&mut raft) {
             return;
         }
@@ -441,7 +473,7 @@ impl<S: StateMachine> Node<S> {
     fn prefer(&mut self) {
         let leading = self.raw.raft.state == StateRole::Leader && self.raw.raft.lead_transferee.is_none();
         let Some(preferred) = self.preference.other() else { return };
-        let progress = self.raw.raft.prs().get(preferred).filter(|_| leading);
+        let progress = self.raw.raft.prs().get(preferred).filter(|_| leading && !self.standing.avoids(preferred));
         let caught_up = progress.is_some_and(|progress| {
             let answers = self.lease.echo_of(preferred);
             let lately = answers.is_some_and(|at| self.now.since(at) < self.config.election_timeout());

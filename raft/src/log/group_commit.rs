@@ -61,8 +61,9 @@ pub fn open(
 }
 
 impl Log {
-    /// Queues appends; never waits for the disk. The queue is bounded by what its callers may have outstanding (raft's
-    /// limits on uncommitted and in-flight entries). After the log has failed or was closed this does nothing.
+    /// Queues appends; never waits for the disk. The queue is bounded by what its callers may have on their way to the disk:
+    /// a [`Node`](crate::Node) takes no more entries when it has `max_unsynced_bytes` there, whoever leads, and other appends
+    /// come one a change of term or snapshot. After the log has failed or was closed this does nothing.
     pub fn submit(&self, batch: Vec<Append>) {
         if batch.is_empty() {
             return;

@@ -51,9 +51,14 @@ fn any_snapshot() -> impl Strategy<Value = Message> {
     })
 }
 
+fn any_note() -> impl Strategy<Value = PeerMessage> {
+    prop::collection::vec(any::<u8>(), 0..=MAX_NOTE).prop_map(|note| PeerMessage::of_note(2, 1, note.into()))
+}
+
 fn any_message() -> impl Strategy<Value = PeerMessage> {
     let raft = prop_oneof![any_append(), any_other(), any_snapshot()];
-    (raft, any::<u64>()).prop_map(|(raft, stamp)| PeerMessage { raft, stamp })
+    let raft = (raft, any::<u64>()).prop_map(|(raft, stamp)| PeerMessage::new(raft, stamp));
+    prop_oneof![4 => raft, 1 => any_note()]
 }
 
 proptest! {
@@ -95,7 +100,8 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         if let Ok(message) = PeerMessage::decode(&mut &bytes[..], 2, 1) {
-            prop_assert!(message.raft.term > 0 && speakable(message.raft.msg_type));
+            let raft = message.raft.term > 0 && speakable(message.raft.msg_type);
+            prop_assert!(message.note().map_or(raft, |note| note.len() <= MAX_NOTE));
         }
     }
 
@@ -144,21 +150,21 @@ fn orders_to_ones_own_process_cannot_be_said() {
     {
         message.msg_type = kind;
         let mut bytes = Vec::new();
-        PeerMessage { raft: message.clone(), stamp: 0 }.encode(&mut bytes);
+        PeerMessage::new(message.clone(), 0).encode(&mut bytes);
         let decoded = PeerMessage::decode(&mut &bytes[..], 2, 1);
         assert_eq!(decoded, Err(MessageError::Value { field: "kind", value: 0 }));
     }
     message.msg_type = MessageType::MsgAppend;
     message.term = 0;
     let mut bytes = Vec::new();
-    PeerMessage { raft: message, stamp: 0 }.encode(&mut bytes);
+    PeerMessage::new(message, 0).encode(&mut bytes);
     assert_eq!(PeerMessage::decode(&mut &bytes[..], 2, 1), Err(MessageError::Value { field: "term", value: 0 }));
 }
 
 #[test]
 fn a_count_of_entries_is_not_believed() {
     let mut bytes = Vec::new();
-    PeerMessage { raft: append(0, vec![]), stamp: 0 }.encode(&mut bytes);
+    PeerMessage::new(append(0, vec![]), 0).encode(&mut bytes);
     let end = bytes.len() - 4;
     bytes[end..].copy_from_slice(&u32::MAX.to_le_bytes());
     assert!(matches!(PeerMessage::decode(&mut &bytes[..], 2, 1), Err(MessageError::Short { .. })));

@@ -45,8 +45,8 @@ pub enum ProposeError {
     /// Leadership is being handed to another node: it, or this one again, takes proposals in a moment.
     #[error("leadership is being handed over")]
     Transferring,
-    /// Too much is proposed and not yet committed: try again when something was applied.
-    #[error("too many bytes proposed and not committed")]
+    /// Too much is proposed and not yet committed, or not yet on this disk: try again when something was applied.
+    #[error("too many bytes proposed and not committed or not on disk")]
     Full,
     /// Larger than `max_entry_bytes`: never possible. Empty entries are refused too (`bytes` is 0).
     #[error("an entry of {bytes} bytes is not in 1..={limit}")]

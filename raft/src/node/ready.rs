@@ -17,7 +17,7 @@ use super::Node;
 use crate::effects::{Applied, Effects, RoleChange, SnapshotSend};
 use crate::machine::StateMachine;
 use crate::message::{PeerMessage, is_contiguous, merge};
-use crate::storage::from_raft;
+use crate::storage::{from_raft, weight};
 use crate::types::{Append, HardState, SnapshotMark};
 
 /// What waits for the disk.
@@ -31,6 +31,9 @@ pub(super) struct Pipeline {
     waiting: VecDeque<Waiting>,
     /// Messages whose wait is over.
     outbox: Vec<Message>,
+    /// Tickets that are not durable, with the bytes of their entries.
+    unsynced: VecDeque<(u64, u64)>,
+    unsynced_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -41,16 +44,26 @@ struct Waiting {
 }
 
 impl Pipeline {
-    /// The ticket of an append that leaves now.
-    pub(super) fn next_ticket(&mut self) -> u64 {
+    /// The ticket of an append that leaves now, with entries of so many bytes.
+    pub(super) fn next_ticket(&mut self, bytes: u64) -> u64 {
         self.submitted += 1;
+        self.unsynced.push_back((self.submitted, bytes));
+        self.unsynced_bytes += bytes;
         self.submitted
+    }
+
+    /// Bytes of the entries that are on their way to the disk.
+    pub(super) fn unsynced_bytes(&self) -> u64 {
+        self.unsynced_bytes
     }
 
     /// Everything up to `ticket` is on disk. The number of the last ready that was waiting for it.
     pub(super) fn durable(&mut self, ticket: u64) -> Option<u64> {
         assert!(ticket <= self.submitted, "ticket {ticket} was never handed out, the last was {}", self.submitted);
         self.durable = self.durable.max(ticket);
+        while let Some((_, bytes)) = self.unsynced.pop_front_if(|(waiting, _)| *waiting <= ticket) {
+            self.unsynced_bytes -= bytes;
+        }
         let mut last = None;
         while self.waiting.front().is_some_and(|waiting| waiting.ticket <= self.durable) {
             let Some(waiting) = self.waiting.pop_front() else { break };
@@ -143,9 +156,10 @@ impl<S: StateMachine> Node<S> {
         self.raw.mut_store().append(&entries);
         // A commit index alone is not worth a write: it travels with the next one, and a restart learns it again.
         if ready.must_sync() {
+            let bytes = entries.iter().map(weight).sum();
             effects.persist = Some(Append {
                 shard: self.config.shard,
-                ticket: self.pipeline.next_ticket(),
+                ticket: self.pipeline.next_ticket(bytes),
                 entries: entries.iter().map(from_raft).collect(),
                 hard_state: Some(self.raw.store().hard_state()),
                 mark,
@@ -210,7 +224,7 @@ impl<S: StateMachine> Node<S> {
             }
             _ => 0,
         };
-        PeerMessage { raft: message, stamp }
+        PeerMessage::new(message, stamp)
     }
 
     /// Gives raft the message of a received snapshot; if raft takes it, the machine takes the state.
@@ -248,7 +262,7 @@ impl<S: StateMachine> Node<S> {
     pub(super) fn mark_append(&mut self) -> Append {
         let store = self.raw.store();
         let (hard_state, mark) = (store.hard_state(), store.mark());
-        let ticket = self.pipeline.next_ticket();
+        let ticket = self.pipeline.next_ticket(0);
         Append { shard: self.config.shard, ticket, entries: Vec::new(), hard_state: Some(hard_state), mark: Some(mark) }
     }
 

@@ -86,7 +86,7 @@ fn say(kind: MessageType, from: NodeId, term: u64) -> Message {
 }
 
 fn peer(raft: Message) -> PeerMessage {
-    PeerMessage { raft, stamp: 0 }
+    PeerMessage::new(raft, 0)
 }
 
 /// Elects node 1 of three in term 1 by hand.
@@ -138,7 +138,7 @@ fn a_followers_answer_waits_for_its_disk() {
     node.tick(at(0));
     let mut append = say(MessageType::MsgAppend, 2, 1);
     append.set_entries(vec![RaftEntry { index: 1, term: 1, ..RaftEntry::default() }].into());
-    node.step(at(1), PeerMessage { raft: append, stamp: 5 });
+    node.step(at(1), PeerMessage::new(append, 5));
     let effects = node.poll(at(1));
     let append = effects.persist.unwrap();
     assert_eq!((append.entries.len(), append.hard_state.unwrap().term), (1, 1));
@@ -241,11 +241,11 @@ fn the_lease_counts_from_the_echoed_stamp_and_needs_an_own_entry() {
     let mut node = elected();
     let mut all = Effects::default();
     let mut heartbeat = say(MessageType::MsgHeartbeatResponse, 2, 1);
-    node.step(at(710), PeerMessage { raft: heartbeat.clone(), stamp: at(700).0 });
+    node.step(at(710), PeerMessage::new(heartbeat.clone(), at(700).0));
     assert_eq!(node.lease_until(), at(0), "nothing of this term is committed");
     let mut response = say(MessageType::MsgAppendResponse, 2, 1);
     response.index = 1;
-    node.step(at(711), PeerMessage { raft: response, stamp: at(700).0 });
+    node.step(at(711), PeerMessage::new(response, at(700).0));
     drain(&mut node, at(711), &mut all);
     assert_eq!(node.lease_until(), at(700 + 300 - 30));
     heartbeat.term = 2;
@@ -254,9 +254,9 @@ fn the_lease_counts_from_the_echoed_stamp_and_needs_an_own_entry() {
     drain(&mut node, at(712), &mut all);
     assert!(all.send.iter().any(|(to, message)| (*to, message.raft.msg_type) == (2, MessageType::MsgTimeoutNow)));
     assert_eq!(node.propose(Bytes::from_static(b"x")), Err(ProposeError::Transferring));
-    node.step(at(713), PeerMessage { raft: say(MessageType::MsgHeartbeatResponse, 2, 1), stamp: at(712).0 });
+    node.step(at(713), PeerMessage::new(say(MessageType::MsgHeartbeatResponse, 2, 1), at(712).0));
     for now in (720..1400).step_by(20) {
-        node.step(at(now), PeerMessage { raft: say(MessageType::MsgHeartbeatResponse, 2, 1), stamp: at(now).0 });
+        node.step(at(now), PeerMessage::new(say(MessageType::MsgHeartbeatResponse, 2, 1), at(now).0));
         node.tick(at(now));
         drain(&mut node, at(now), &mut all);
     }
@@ -397,4 +397,80 @@ fn a_snapshot_that_raft_does_not_need_becomes_our_own() {
     drain(&mut node, at(702), &mut all);
     assert_eq!(all.persist.unwrap().mark, Some(SnapshotMark { index: 4, term: 1 }));
     assert_eq!(node.machine().0.len(), 4);
+}
+
+/// The disk hangs: nothing is reported durable. Whatever a leader sends, and whoever it is, what waits for the disk is
+/// bounded, and when the disk is back the rest is taken.
+#[test]
+fn a_follower_whose_disk_hangs_takes_no_more_than_the_bound() {
+    const ENTRY: usize = 256 << 10;
+    let mut node = node(&[1, 2, 3], Recovered::empty(0));
+    let bound = node.config.max_unsynced_bytes;
+    let (mut waiting, mut tickets, mut last) = (0, Vec::new(), 0);
+    for round in 1..=1000_u64 {
+        let mut append = say(MessageType::MsgAppend, 2, round);
+        (append.index, append.log_term) = (last, if last == 0 { 0 } else { last });
+        let entry = RaftEntry { index: last + 1, term: round, data: vec![7; ENTRY].into(), ..RaftEntry::default() };
+        append.set_entries(vec![entry].into());
+        node.step(at(round), peer(append));
+        for append in std::iter::from_fn(|| node.poll(at(round)).persist) {
+            waiting += append.entries.iter().map(|entry| entry.data.len() as u64).sum::<u64>();
+            last = append.entries.last().map_or(last, |entry| entry.index);
+            tickets.push(append.ticket);
+        }
+    }
+    assert!((bound..bound + 2 * ENTRY as u64).contains(&waiting), "{waiting} bytes wait for the disk");
+    node.durable(*tickets.last().unwrap());
+    assert_eq!(node.pipeline.unsynced_bytes(), 0);
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_proposes_no_more_than_the_bound() {
+    let mut node = node(&[1], Recovered::empty(0));
+    run(&mut node, 0..40);
+    let mut proposed = 0;
+    while node.propose(vec![7; 1 << 20].into()).is_ok() {
+        proposed += 1;
+        while node.poll(at(50)).more {}
+        assert!(proposed <= 17, "{proposed} MiB");
+    }
+    assert_eq!(proposed, 16);
+    assert_eq!(node.propose(Bytes::from_static(b"one")), Err(ProposeError::Full));
+    let ticket = node.pipeline.next_ticket(0);
+    node.durable(ticket);
+    assert!(node.propose(Bytes::from_static(b"one")).is_ok(), "the disk is back");
+}
+
+#[test]
+fn one_that_stands_back_lets_others_campaign_first_and_takes_no_leadership() {
+    let campaigns = |all: &Effects<usize>| {
+        all.send.iter().any(|(_, message)| message.raft.msg_type == MessageType::MsgRequestPreVote)
+    };
+    let mut node = node(&[1, 2, 3], Recovered::empty(0));
+    node.stand_back(true);
+    assert!(!campaigns(&run(&mut node, 0..1400)), "others would have campaigned by 600 ms");
+    let mut all = Effects::default();
+    node.step(at(1400), peer(say(MessageType::MsgTimeoutNow, 2, 1)));
+    drain(&mut node, at(1400), &mut all);
+    assert!(!all.send.iter().any(|(_, message)| message.raft.msg_type == MessageType::MsgRequestVote));
+    assert!(campaigns(&run(&mut node, 1400..2400)), "nobody else does: it may be the only one that has everything");
+}
+
+#[test]
+fn leadership_is_not_handed_to_a_preferred_node_that_is_to_be_avoided() {
+    for avoided in [false, true] {
+        let mut node = elected();
+        node.preference = Preference::new(&NodeConfig::new(1, 1, vec![1, 2, 3]));
+        node.avoid(if avoided { &[2] } else { &[] });
+        let mut all = Effects::default();
+        for now in (740..8000).step_by(20) {
+            let mut response = say(MessageType::MsgAppendResponse, 2, 1);
+            response.index = node.status().last;
+            node.step(at(now), PeerMessage::new(response, at(now - 40).0));
+            node.tick(at(now));
+            drain(&mut node, at(now), &mut all);
+        }
+        let told = all.send.iter().any(|(to, message)| (*to, message.raft.msg_type) == (2, MessageType::MsgTimeoutNow));
+        assert_eq!(told, !avoided);
+    }
 }

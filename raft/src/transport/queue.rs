@@ -101,7 +101,7 @@ mod tests {
         let entry = raft::eraftpb::Entry { data: vec![0; bytes].into(), ..Default::default() };
         let mut raft = Message::default();
         raft.set_entries(vec![entry].into());
-        (0, PeerMessage { raft, stamp: 0 })
+        (0, PeerMessage::new(raft, 0))
     }
 
     #[test]
