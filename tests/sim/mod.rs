@@ -5,11 +5,13 @@
 //! time, thread, randomness of the machine or order of a hash map has a part in a run.
 
 pub mod counters;
+pub mod disk;
 pub mod faults;
 pub mod marks;
 pub mod port;
 pub mod rng;
 pub mod scenario;
+pub mod trace;
 pub mod world;
 
 pub use counters::Counters;
