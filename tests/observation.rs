@@ -108,7 +108,8 @@ pub enum Observation<'a> {
         /// The feed's position that was stored with it.
         through: FeedPosition,
     },
-    /// The network has healed, every node runs, clients are done and the feed is read: nothing will move any more.
+    /// The network has healed, every node that can runs, clients are done and the feed is read: nothing will move any
+    /// more. Before it each replica is shown once more, as `Applied` without entries.
     Quiescent,
 }
 

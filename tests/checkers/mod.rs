@@ -3,16 +3,38 @@
 //! A checker is told everything that is seen, as it happens, and the clients' history at the end. It keeps what it
 //! needs and answers with the first violation.
 
+mod acknowledged;
 mod config;
+mod conservation;
+mod leader_completeness;
+mod ledger;
+mod log_matching;
+mod one_leader;
+mod orders;
 mod queues;
+mod state_hash;
+mod state_machine_safety;
+mod terminal_state;
+mod votes;
 
 use std::fmt;
 
 use crate::history::History;
 use crate::observation::Seen;
 
+pub use acknowledged::Acknowledged;
 pub use config::Config;
+pub use conservation::Conservation;
+pub use leader_completeness::LeaderCompleteness;
+pub use ledger::{Committed, Done, Ledger, ShardLedger, SharedLedger, Versions};
+pub use log_matching::LogMatching;
+pub use one_leader::OneLeader;
+pub use orders::Orders;
 pub use queues::Queues;
+pub use state_hash::StateHashes;
+pub use state_machine_safety::StateMachineSafety;
+pub use terminal_state::TerminalState;
+pub use votes::Votes;
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +50,14 @@ pub struct Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.property, self.what)
+    }
+}
+
+impl Violation {
+    /// Of a property, with no operation in particular.
+    #[must_use]
+    pub fn of(property: &'static str, what: impl Into<String>) -> Self {
+        Self { property, what: what.into(), operations: Vec::new() }
     }
 }
 
@@ -52,6 +82,20 @@ pub trait Checker {
 /// Every checker, for one run. They share what they learn of the log, so that it is replayed once: show each
 /// observation to all of them, in this order.
 #[must_use]
-pub fn all(_config: Config) -> Vec<Box<dyn Checker>> {
-    vec![Box::new(Queues)]
+pub fn all(config: Config) -> Vec<Box<dyn Checker>> {
+    let ledger = Ledger::shared(config);
+    let with = || SharedLedger::clone(&ledger);
+    vec![
+        Box::new(StateMachineSafety::new(with())),
+        Box::new(OneLeader::default()),
+        Box::new(Votes::default()),
+        Box::new(LogMatching::default()),
+        Box::new(LeaderCompleteness::new(with())),
+        Box::new(StateHashes::new(with())),
+        Box::new(Conservation::new(with())),
+        Box::new(Acknowledged::new(with())),
+        Box::new(TerminalState::new(with())),
+        Box::new(Orders::new(with())),
+        Box::new(Queues),
+    ]
 }

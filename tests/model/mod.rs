@@ -7,7 +7,7 @@
 mod sale;
 mod tallies;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use doorbuster_protocol::command::{
     Command, Extend, LatePayment, LatePaymentPolicy, Payment, ProductSpec, Reserve, Target,
@@ -79,6 +79,18 @@ pub struct Naive {
     /// The last position that is acknowledged.
     pub acknowledged: u64,
     tallies: Tallies,
+    touched: Touched,
+}
+
+/// What has changed.
+#[derive(Clone, Debug, Default)]
+pub struct Touched {
+    /// Products: themselves, or a reservation of theirs.
+    pub products: BTreeSet<ProductId>,
+    /// Reservations.
+    pub reservations: BTreeSet<ReservationId>,
+    /// Users whose units of a product changed.
+    pub users: BTreeSet<(ProductId, UserId)>,
 }
 
 impl Naive {
@@ -95,6 +107,7 @@ impl Naive {
             feed: Vec::new(),
             acknowledged: 0,
             tallies: Tallies::default(),
+            touched: Touched::default(),
         }
     }
 
@@ -289,6 +302,18 @@ impl Naive {
             self.tallies.subtract(&before.view);
         }
         self.tallies.add(&reservation.view);
+        self.touch(&reservation.view);
+    }
+
+    fn touch(&mut self, view: &ReservationView) {
+        self.touched.products.insert(view.product);
+        self.touched.reservations.insert(view.reservation);
+        self.touched.users.insert((view.product, view.user));
+    }
+
+    /// What has changed since the last call.
+    pub fn take_touched(&mut self) -> Touched {
+        std::mem::take(&mut self.touched)
     }
 
     fn change(&mut self, id: ReservationId, change: impl FnOnce(&mut Reservation)) {
@@ -511,6 +536,7 @@ impl Naive {
         for id in forgotten {
             let Some(Reservation { view, .. }) = self.reservations.remove(id) else { continue };
             self.tallies.subtract(&view);
+            self.touch(&view);
             if view.state == Confirmed {
                 let quantity = i64::from(view.quantity.0);
                 self.tallies.add_sold(view.product, view.user, quantity);

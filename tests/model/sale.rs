@@ -43,6 +43,7 @@ impl Naive {
         }
         let product = Product { created_as: spec.clone(), stock: i64::from(spec.stock.0), sale: SaleState::Active };
         self.products.insert(spec.product, product);
+        self.touched.products.insert(spec.product);
         self.about_product(spec.product, false)
     }
 
@@ -103,6 +104,7 @@ impl Naive {
         }
         self.room_for_operation()?;
         self.products.entry(id).and_modify(|product| product.stock = stock);
+        self.touched.products.insert(id);
         Ok(())
     }
 
@@ -121,6 +123,7 @@ impl Naive {
             SaleAction::Close => SaleState::Closed,
         };
         self.products.entry(change.product).and_modify(|product| product.sale = sale);
+        self.touched.products.insert(change.product);
         self.note(change.operation.0, command);
         self.about_product(change.product, false)
     }

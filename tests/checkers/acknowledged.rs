@@ -1,0 +1,190 @@
+//! What was acknowledged is there for ever: from the acknowledgement on, in every state that includes it, on every
+//! replica, until its retention is over; and it only ever becomes what it can become.
+//!
+//! Source: DESIGN section 5, "nothing is acknowledged before a quorum has it on disk: RULE"; section 3, retention.
+//! Rests on what clients heard and what replicas have, not on the log. After every turn are compared the reservations
+//! that its entries touched and a few more in rotation; all of them when a replica is shown without entries (snapshot,
+//! restart, end of the run).
+//! Does not see: acknowledged changes of stock and of a sale (`linearizability` finds those that the log lacks).
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use doorbuster_inventory::Inventory;
+use doorbuster_protocol::reply::{Reply, ReservationState, ReservationView};
+use doorbuster_protocol::request::RequestBody;
+use doorbuster_protocol::types::{ProductId, ReservationId, ShardId};
+
+use super::ledger::{SharedLedger, index_of};
+use super::{Checker, Violation};
+use crate::history::{Heard, History, Operation};
+use crate::observation::{Observation, Seen};
+
+/// Acknowledged reservations that are looked up after each turn besides those it touched.
+const IN_ROTATION: usize = 6;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Acknowledged {
+    ledger: SharedLedger,
+    shards: BTreeMap<ShardId, Acks>,
+}
+
+#[derive(Debug, Default)]
+struct Acks {
+    /// The last that was heard of each, and what was committed by then.
+    reservations: BTreeMap<ReservationId, (ReservationView, u64)>,
+    products: BTreeMap<ProductId, u64>,
+    next: ReservationId,
+}
+
+impl Acknowledged {
+    /// Takes from this ledger what was committed when.
+    #[must_use]
+    pub fn new(ledger: SharedLedger) -> Self {
+        Self { ledger, shards: BTreeMap::new() }
+    }
+
+    fn hear(&mut self, operation: &Operation) {
+        let (RequestBody::Command(_), Heard::Reply(reply)) = (&operation.body, &operation.heard) else { return };
+        let ledger = self.ledger.borrow();
+        let Some(shard) = ledger.shard_of(&operation.body) else { return };
+        let committed = ledger.last(shard);
+        let acks = self.shards.entry(shard).or_default();
+        match reply {
+            Reply::Reservation(reply) => {
+                let heard = (reply.reservation, committed);
+                let known = acks.reservations.entry(reply.reservation.reservation).or_insert(heard);
+                if progress(&known.0) <= progress(&reply.reservation) {
+                    *known = heard;
+                }
+            }
+            Reply::Product(reply) => {
+                acks.products.entry(reply.product.spec.product).or_insert(committed);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Checker for Acknowledged {
+    fn property(&self) -> &'static str {
+        "acknowledged"
+    }
+
+    fn see(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
+        let (node, shard, entries, inventory) = match &seen.what {
+            Observation::Heard { operation } => {
+                self.hear(operation);
+                return Ok(());
+            }
+            Observation::Applied { node, shard, entries, inventory, .. } => (node, shard, entries, inventory),
+            _ => return Ok(()),
+        };
+        let ledger = self.ledger.borrow();
+        let (Some(acks), Some(log)) = (self.shards.get_mut(shard), ledger.shard(*shard)) else { return Ok(()) };
+        let retention = ledger.config().limits.retention.0;
+        let compared = if entries.is_empty() {
+            acks.all_in(inventory, retention)
+        } else {
+            let touched = entries.iter().filter_map(|entry| log.entry(entry.index.0));
+            let mut touched = touched.flat_map(|entry| entry.touched.reservations.iter());
+            touched
+                .try_for_each(|id| acks.check(*id, inventory, retention))
+                .and_then(|()| acks.some_in(inventory, retention))
+        };
+        compared.map_err(|what| {
+            let index = index_of(inventory);
+            Violation::of(self.property(), format!("node {node}, shard {shard} at index {index}: {what}"))
+        })
+    }
+
+    fn conclude(&mut self, history: &History) -> Result<(), Violation> {
+        let ledger = self.ledger.borrow();
+        let retention = ledger.config().limits.retention.0;
+        for (at, operation) in history.operations.iter().enumerate() {
+            let (RequestBody::Command(_), Heard::Reply(Reply::Reservation(reply))) =
+                (&operation.body, &operation.heard)
+            else {
+                continue;
+            };
+            let log = ledger.shard_of(&operation.body).and_then(|shard| ledger.shard(shard));
+            let acked = reply.reservation;
+            let now = log.and_then(|log| log.model().reservations.get(&acked.reservation)).map(|made| made.view);
+            let time = log.map_or(0, |log| log.model().now);
+            if let Err(what) = still_there(&acked, now, time, retention) {
+                return Err(Violation {
+                    property: self.property(),
+                    what: format!("at the end, {what}"),
+                    operations: vec![at],
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Acks {
+    fn all_in(&self, inventory: &Inventory, retention: u64) -> Result<(), String> {
+        let lost = self
+            .products
+            .iter()
+            .find(|(id, committed)| index_of(inventory) >= **committed && inventory.product(**id).is_err());
+        if let Some((id, _)) = lost {
+            return Err(format!("product {id} was acknowledged and is not there"));
+        }
+        self.reservations.keys().try_for_each(|id| self.check(*id, inventory, retention))
+    }
+
+    fn some_in(&mut self, inventory: &Inventory, retention: u64) -> Result<(), String> {
+        let behind = (Bound::Excluded(self.next), Bound::Unbounded);
+        let some: Vec<_> = self.reservations.range(behind).take(IN_ROTATION).map(|(id, _)| *id).collect();
+        self.next = some.last().copied().unwrap_or_default();
+        some.iter().try_for_each(|id| self.check(*id, inventory, retention))
+    }
+
+    fn check(&self, id: ReservationId, inventory: &Inventory, retention: u64) -> Result<(), String> {
+        match self.reservations.get(&id) {
+            Some((acked, committed)) if index_of(inventory) >= *committed => {
+                still_there(acked, inventory.find(id).ok(), inventory.time().0, retention)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn still_there(acked: &ReservationView, now: Option<ReservationView>, time: u64, retention: u64) -> Result<(), String> {
+    // A reservation that ended may be forgotten, and its id then be used anew.
+    let forgettable = acked.changed_at.0 + retention <= time;
+    match now {
+        Some(now) if is_later(acked, &now) => Ok(()),
+        _ if forgettable => Ok(()),
+        Some(now) => Err(format!("a reservation was acknowledged as {acked:?} and is {now:?}")),
+        None => Err(format!("a reservation was acknowledged as {acked:?} and is not there")),
+    }
+}
+
+/// Whether a reservation that was once so may be like that later.
+fn is_later(then: &ReservationView, now: &ReservationView) -> bool {
+    use ReservationState::{Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
+    let fixed = |view: &ReservationView| {
+        (view.product, view.reservation, view.user, view.quantity, view.created_at, view.first_expires_at)
+    };
+    let late = now.late || !matches!(now.state, Confirmed | RefundDue | Refunded);
+    let way = match then.state {
+        Held | Paying => now.payment_attempts >= then.payment_attempts,
+        Confirmed => now.state == Confirmed,
+        Released => now.state != Expired && !now.state.is_live() && late,
+        Expired => now.state != Released && !now.state.is_live() && late,
+        RefundDue => matches!(now.state, RefundDue | Refunded),
+        Refunded => now.state == Refunded,
+    };
+    fixed(then) == fixed(now) && now.changed_at >= then.changed_at && now.late >= then.late && way
+}
+
+/// Answers may be heard in another order than they were given in.
+fn progress(view: &ReservationView) -> (u64, u16, bool, bool) {
+    use ReservationState::{RefundDue, Refunded};
+    let over = !view.state.is_live();
+    (view.changed_at.0, view.payment_attempts, over, over && (view.late || matches!(view.state, RefundDue | Refunded)))
+}

@@ -1,0 +1,127 @@
+//! A leader has every entry that was committed in an earlier term.
+//!
+//! Source: Ongaro and Ousterhout, figure 3, Leader Completeness.
+//! What is not observed is in which term an entry was committed; it was not later than the newest term that anybody
+//! had led in when it was first applied, and that is what is used. Of a leader's log is known what was seen of its
+//! appends, and that its first own entry stands right behind the rest: an entry of its term at a committed index shows
+//! that it lacks what was committed there.
+//! Does not see: a leader that lacks entries and never appends.
+
+use std::collections::BTreeMap;
+
+use doorbuster_protocol::types::{NodeId, ShardId};
+
+use super::ledger::SharedLedger;
+use super::{Checker, Violation};
+use crate::history::History;
+use crate::observation::{LogEntry, Observation, Seen};
+
+/// See the module.
+#[derive(Debug)]
+pub struct LeaderCompleteness {
+    ledger: SharedLedger,
+    shards: BTreeMap<ShardId, Terms>,
+    /// Terms of the entries that each log is known to have.
+    logs: BTreeMap<(NodeId, ShardId), BTreeMap<u64, u64>>,
+}
+
+#[derive(Debug, Default)]
+struct Terms {
+    /// The newest that anybody led in.
+    newest: u64,
+    /// By committed index, in order: no later than in this term it was committed. Entry `i` stands at `i - 1`.
+    committed_in: Vec<u64>,
+}
+
+impl LeaderCompleteness {
+    /// Takes what was committed from this ledger.
+    #[must_use]
+    pub fn new(ledger: SharedLedger) -> Self {
+        Self { ledger, shards: BTreeMap::new(), logs: BTreeMap::new() }
+    }
+
+    fn commits(&mut self, shard: ShardId) {
+        let terms = self.shards.entry(shard).or_default();
+        let last = usize::try_from(self.ledger.borrow().last(shard)).unwrap_or(usize::MAX);
+        terms.committed_in.resize(last.max(terms.committed_in.len()), terms.newest);
+    }
+
+    fn leads(&mut self, node: NodeId, shard: ShardId, term: u64) -> Result<(), String> {
+        let terms = self.shards.entry(shard).or_default();
+        terms.newest = terms.newest.max(term);
+        let ledger = self.ledger.borrow();
+        let (Some(log), Some(committed)) = (self.logs.get(&(node, shard)), ledger.shard(shard)) else { return Ok(()) };
+        let other = log.iter().find(|(index, has)| {
+            let earlier = terms.is_committed_before(**index, term);
+            earlier && committed.entry(**index).is_some_and(|committed| committed.term != **has)
+        });
+        other.map_or(Ok(()), |(index, has)| {
+            Err(format!(
+                "node {node} leads shard {shard} in term {term} and has an entry of term {has} at index {index}, where \
+                 one of term {:?} was committed",
+                committed.entry(*index).map(|entry| entry.term)
+            ))
+        })
+    }
+
+    fn append(&mut self, node: NodeId, shard: ShardId, entries: &[LogEntry]) -> Result<(), String> {
+        let log = self.logs.entry((node, shard)).or_default();
+        if let Some(first) = entries.first() {
+            log.split_off(&first.index.0);
+        }
+        log.extend(entries.iter().map(|entry| (entry.index.0, entry.term)));
+        let Some(terms) = self.shards.get(&shard) else { return Ok(()) };
+        let ledger = self.ledger.borrow();
+        let Some(committed) = ledger.shard(shard) else { return Ok(()) };
+        for entry in entries {
+            let earlier = terms.is_committed_before(entry.index.0, entry.term);
+            let Some(there) = committed.entry(entry.index.0).filter(|there| earlier && there.term != entry.term) else {
+                continue;
+            };
+            return Err(format!(
+                "node {node} appends entry {} of term {} to shard {shard}, where one of term {} had been committed: the \
+                 leader of term {} lacks it",
+                entry.index, entry.term, there.term, entry.term
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Terms {
+    fn is_committed_before(&self, index: u64, term: u64) -> bool {
+        let at = usize::try_from(index).unwrap_or(usize::MAX).checked_sub(1);
+        at.and_then(|at| self.committed_in.get(at)).is_some_and(|committed| *committed < term)
+    }
+}
+
+impl Checker for LeaderCompleteness {
+    fn property(&self) -> &'static str {
+        "leader_completeness"
+    }
+
+    fn see(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
+        let found = match &seen.what {
+            Observation::Leads { node, shard, term } => self.leads(*node, *shard, *term),
+            Observation::Appends { node, shard, entries, .. } => self.append(*node, *shard, entries),
+            Observation::Applied { node, shard, entries, .. } => {
+                self.commits(*shard);
+                // A snapshot or a restart: what the log has now was not seen.
+                if entries.is_empty() {
+                    self.logs.remove(&(*node, *shard));
+                }
+                Ok(())
+            }
+            Observation::Started { node } => {
+                self.logs.retain(|(of, _), _| of != node);
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        found.map_err(|what| Violation::of(self.property(), what))
+    }
+
+    fn conclude(&mut self, _history: &History) -> Result<(), Violation> {
+        Ok(())
+    }
+}
