@@ -18,6 +18,9 @@ pub struct Config {
     pub clock_tolerance: Millis,
     /// The servers' tick.
     pub tick: Duration,
+    /// How long a leader that is seen idle may be unable to propose without anybody seeing why: a hand-over of its
+    /// leadership that comes to nothing.
+    pub unseen_outage: Duration,
     /// Whether the history has every command that anybody sends, the order writer's acknowledgements excepted. If so,
     /// a logged command that nobody asked for is a violation.
     pub history_is_complete: bool,
@@ -30,6 +33,7 @@ impl Default for Config {
             limits: Limits::default(),
             clock_tolerance: Millis(250),
             tick: Duration::from_millis(10),
+            unseen_outage: Duration::from_secs(2),
             history_is_complete: true,
         }
     }

@@ -6,9 +6,12 @@
 mod acknowledged;
 mod config;
 mod conservation;
+mod expiry;
+mod idempotency;
 mod leader_completeness;
 mod ledger;
 mod log_matching;
+mod log_witness;
 mod one_leader;
 mod orders;
 mod queues;
@@ -25,9 +28,12 @@ use crate::observation::Seen;
 pub use acknowledged::Acknowledged;
 pub use config::Config;
 pub use conservation::Conservation;
+pub use expiry::Expiry;
+pub use idempotency::Idempotency;
 pub use leader_completeness::LeaderCompleteness;
 pub use ledger::{Committed, Done, Ledger, ShardLedger, SharedLedger, Versions};
 pub use log_matching::LogMatching;
+pub use log_witness::LogWitness;
 pub use one_leader::OneLeader;
 pub use orders::Orders;
 pub use queues::Queues;
@@ -95,6 +101,9 @@ pub fn all(config: Config) -> Vec<Box<dyn Checker>> {
         Box::new(Conservation::new(with())),
         Box::new(Acknowledged::new(with())),
         Box::new(TerminalState::new(with())),
+        Box::new(Expiry::new(with())),
+        Box::new(Idempotency::new(with())),
+        Box::new(LogWitness::new(with())),
         Box::new(Orders::new(with())),
         Box::new(Queues),
     ]

@@ -527,6 +527,12 @@ impl Naive {
         (self.tallies.live_until(now), self.tallies.over_until(now.checked_sub(self.limits.retention.0)))
     }
 
+    /// The live reservation that is to expire first, and when.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<(Timestamp, ReservationId)> {
+        self.tallies.next()
+    }
+
     /// Lets these expire and forgets those, and forgets as many operations as one `Expire` may.
     pub fn expire(&mut self, now: u64, expired: &[ReservationId], forgotten: &[ReservationId]) {
         self.now = now;

@@ -39,6 +39,11 @@ impl Tallies {
         self.of_product.range(from..).next().filter(|first| first.0 == product).map(|first| first.1)
     }
 
+    /// The earliest deadline of all.
+    pub(super) fn next(&self) -> Option<(Timestamp, ReservationId)> {
+        self.deadlines.first().copied()
+    }
+
     /// Live reservations whose deadline is `now` or before.
     pub(super) fn live_until(&self, now: u64) -> Vec<ReservationId> {
         until(&self.deadlines, now)

@@ -24,7 +24,7 @@ use super::Config;
 use crate::history::Moment;
 use crate::observation::{Observation, Seen};
 
-pub use shard::{Committed, Done, ShardLedger};
+pub use shard::{Committed, Done, Key, ShardLedger, key};
 pub use versions::Versions;
 
 /// A ledger that several checkers look into. The first of them, `StateMachineSafety`, keeps it up to date.

@@ -33,8 +33,8 @@ pub struct Committed {
     pub done: Vec<Done>,
     /// What it changed.
     pub touched: Touched,
-    /// Reservations that an `Expire` of this entry expired.
-    pub expired: Vec<ReservationId>,
+    /// The live reservation whose deadline was the earliest before this entry.
+    pub next_deadline: Option<(Timestamp, ReservationId)>,
 }
 
 /// A command of an entry, and its outcome by the model.
@@ -62,10 +62,12 @@ pub struct ShardLedger {
 }
 
 /// What a command is known by: its kind, and an id of its own or of what it is about.
-type Key = (u8, u128);
+pub type Key = (u8, u128);
 
 impl ShardLedger {
-    pub(super) fn new(limits: Limits) -> Self {
+    /// Nothing was committed.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
         Self {
             entries: Vec::new(),
             model: Naive::new(limits),
@@ -104,6 +106,13 @@ impl ShardLedger {
     #[must_use]
     pub fn model(&self) -> &Naive {
         &self.model
+    }
+
+    /// The entry that made a reservation what it was before the entry at `index`.
+    #[must_use]
+    pub fn changed_before(&self, id: ReservationId, index: u64) -> Option<u64> {
+        let versions = self.reservations.get(&id)?.iter();
+        versions.map(|(brought, _)| *brought).take_while(|brought| *brought < index).last()
     }
 
     /// A product after the entry at `index`.
@@ -192,7 +201,7 @@ impl ShardLedger {
             checked: None,
             done: Vec::new(),
             touched: Touched::default(),
-            expired: Vec::new(),
+            next_deadline: self.model.next_deadline(),
         };
         if !entry.payload.is_empty() {
             let unreadable = |error: &dyn std::fmt::Display| format!("committed entry {index} cannot be read: {error}");
@@ -202,7 +211,7 @@ impl ShardLedger {
             for command in commands {
                 let command = command.map_err(|error| unreadable(&error))?;
                 self.places.entry(key(&command)).or_default().push((index, committed.done.len()));
-                let outcome = self.apply(&mut committed, &command, after);
+                let outcome = self.apply(committed.stamp, &command, after);
                 committed.done.push(Done { command, outcome });
             }
         }
@@ -212,11 +221,11 @@ impl ShardLedger {
         Ok(())
     }
 
-    fn apply(&mut self, entry: &mut Committed, command: &Command, after: Option<&Inventory>) -> Outcome {
-        let now = entry.stamp.0;
+    fn apply(&mut self, stamp: Timestamp, command: &Command, after: Option<&Inventory>) -> Outcome {
+        let now = stamp.0;
         let (Command::Expire, Some(after)) = (command, after) else { return self.model.apply(now, command) };
         let (live, over) = self.model.due(now);
-        let expired: Vec<_> = live.into_iter().filter(|id| was_expired(after, *id, entry.stamp)).collect();
+        let expired: Vec<_> = live.into_iter().filter(|id| was_expired(after, *id, stamp)).collect();
         let room = self.model.limits.expiries_per_entry.saturating_sub(expired.len());
         let known = &self.model.reservations;
         let gone = over.into_iter().filter(|id| {
@@ -226,7 +235,6 @@ impl ShardLedger {
         let forgotten: Vec<_> = gone.take(room).collect();
         self.model.expire(now, &expired, &forgotten);
         let count = u32::try_from(expired.len()).unwrap_or(u32::MAX);
-        entry.expired.extend(expired);
         Ok(Reply::Expired(count))
     }
 
@@ -258,7 +266,9 @@ fn was_expired(after: &Inventory, id: ReservationId, stamp: Timestamp) -> bool {
     }
 }
 
-fn key(command: &Command) -> Key {
+/// What this command is known by.
+#[must_use]
+pub fn key(command: &Command) -> Key {
     match command {
         Command::CreateProduct(spec) => (0, u128::from(spec.product.0)),
         Command::AdjustStock(adjust) => (1, adjust.operation.0),

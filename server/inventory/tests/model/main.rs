@@ -4,6 +4,7 @@
 //!
 //! `MODEL_SEED=17 cargo test -p doorbuster-inventory --test model` runs one seed.
 
+#[allow(dead_code)] // what only the checkers ask it
 #[path = "../../../../tests/model/mod.rs"]
 mod naive;
 mod random;

@@ -1,0 +1,218 @@
+//! No reservation expires early by cluster time, and none late by more than the outage, 20 ms and one tick.
+//!
+//! Source: DESIGN section 3, "a reservation never expires early, and is back in stock within 20 ms of its deadline while
+//! a leader is up"; section 4, "one node with a wrong clock can neither expire a reservation early nor open a sale
+//! early". Cluster time is the median of all nodes' true wall clocks, the tolerance `Config::clock_tolerance`.
+//! - That nothing expires before the stamp of an entry says so is the model's to see (`conservation`). Here: no stamp is
+//!   ahead of cluster time, nor behind it, by more than the tolerance when its entry is proposed.
+//! - An entry that is proposed 20 ms and a tick or more after a deadline, by a leader that had applied the reservation
+//!   by then, expires it, unless an `Expire` is on its way.
+//! - A leader that has nothing on its way and takes its turns lets no deadline pass by more than that.
+//! - At quiescence nothing is overdue.
+//!
+//! Does not see: how late a deadline is met by a leader that is slow, paused or without a quorum: that is outage.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use doorbuster_protocol::command::Command;
+use doorbuster_protocol::types::{NodeId, ShardId, Timestamp};
+
+use super::ledger::{Committed, Ledger, ShardLedger, SharedLedger, index_of};
+use super::{Checker, Config, Violation};
+use crate::history::{History, Moment};
+use crate::observation::{LogEntry, Observation, Queues, Seen};
+
+/// Within this time of its deadline a reservation is back in stock.
+const IN_TIME: Duration = Duration::from_millis(20);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Expiry {
+    ledger: SharedLedger,
+    judged: BTreeMap<ShardId, u64>,
+    /// By index and term: who proposed it when.
+    proposals: BTreeMap<(ShardId, u64, u64), (NodeId, Moment)>,
+    /// When each replica had applied what.
+    applied: BTreeMap<(NodeId, ShardId), Vec<(u64, Moment)>>,
+    leaders: BTreeMap<ShardId, (u64, NodeId)>,
+    /// Since when a leader is idle with something due, and its last turn.
+    overdue: BTreeMap<(NodeId, ShardId), (Moment, Moment)>,
+}
+
+impl Expiry {
+    /// Takes deadlines from this ledger.
+    #[must_use]
+    pub fn new(ledger: SharedLedger) -> Self {
+        Self {
+            ledger,
+            judged: BTreeMap::new(),
+            proposals: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            overdue: BTreeMap::new(),
+        }
+    }
+
+    fn appends(&mut self, at: Moment, node: NodeId, shard: ShardId, entries: &[LogEntry]) {
+        self.overdue.remove(&(node, shard));
+        for entry in entries {
+            self.proposals.entry((shard, entry.index.0, entry.term)).or_insert((node, at));
+        }
+    }
+
+    fn judge(&mut self, shard: ShardId) -> Result<(), String> {
+        let ledger = self.ledger.borrow();
+        let Some(log) = ledger.shard(shard) else { return Ok(()) };
+        let judged = self.judged.entry(shard).or_insert(0);
+        while let Some(entry) = log.entry(*judged + 1) {
+            *judged += 1;
+            let index = *judged;
+            let Some((node, at)) = self.proposals.remove(&(shard, index, entry.term)) else { continue };
+            let before =
+                index.checked_sub(1).and_then(|before| log.entry(before)).map_or(Timestamp(0), |one| one.stamp);
+            if entry.stamp > before {
+                honest(&ledger, entry, at)
+                    .map_err(|what| format!("shard {shard}, entry {index}, proposed by node {node}: {what}"))?;
+            }
+            let applied = self.applied.get(&(node, shard)).map_or(&[][..], Vec::as_slice);
+            in_time(ledger.config(), log, index, entry, at, applied)
+                .map_err(|what| format!("shard {shard}, entry {index}, proposed by node {node}: {what}"))?;
+        }
+        Ok(())
+    }
+
+    /// A turn of a node has ended.
+    fn turn(&mut self, at: Moment, node: NodeId, shard: ShardId, queues: &Queues) -> Result<(), String> {
+        let ledger = self.ledger.borrow();
+        let slack = ledger.config().clock_tolerance.0 + millis(allowed(ledger.config()));
+        let leads = self.leaders.get(&shard).is_some_and(|(term, leader)| {
+            let open = ledger.shard(shard).and_then(|log| log.entry(log.last())).is_some_and(|last| last.term == *term);
+            *leader == node && open
+        });
+        let applied = self.applied.get(&(node, shard)).and_then(|applied| applied.last());
+        let idle = leads && queues.in_flight.0 == 0 && applied.is_some_and(|(index, _)| *index >= ledger.last(shard));
+        let due = ledger.shard(shard).and_then(|log| log.model().next_deadline());
+        let due = due.filter(|(deadline, _)| idle && ledger.cluster_time(at).0 > deadline.0 + slack);
+        let Some((deadline, id)) = due else {
+            self.overdue.remove(&(node, shard));
+            return Ok(());
+        };
+        let (since, last) = *self.overdue.entry((node, shard)).or_insert((at, at));
+        // It did not get its turns: it was paused.
+        let paused = at.0 - last.0 > nanos(allowed(ledger.config()));
+        let since = if paused { at } else { since };
+        self.overdue.insert((node, shard), (since, at));
+        if at.0 - since.0 <= nanos(ledger.config().unseen_outage) {
+            return Ok(());
+        }
+        Err(format!(
+            "node {node} leads shard {shard}, is idle, and reservation {id}, which was due at {deadline}, has not expired \
+             at {}",
+            ledger.cluster_time(at)
+        ))
+    }
+
+    fn quiescent(&self, at: Moment) -> Result<(), String> {
+        let ledger = self.ledger.borrow();
+        let now = ledger.cluster_time(at);
+        let slack = ledger.config().clock_tolerance.0 + millis(allowed(ledger.config()));
+        let mut next = ledger.shards().filter_map(|(shard, log)| Some((shard, log.model().next_deadline()?)));
+        next.find(|(_, (deadline, _))| deadline.0 + slack < now.0).map_or(Ok(()), |(shard, (deadline, id))| {
+            Err(format!("at quiescence, at {now}, reservation {id} of shard {shard} lives on, due at {deadline}"))
+        })
+    }
+}
+
+impl Checker for Expiry {
+    fn property(&self) -> &'static str {
+        "expiry"
+    }
+
+    fn see(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
+        let found = match &seen.what {
+            Observation::Leads { node, shard, term } => {
+                let leader = self.leaders.entry(*shard).or_insert((*term, *node));
+                *leader = (*leader).max((*term, *node));
+                Ok(())
+            }
+            Observation::Appends { node, shard, entries, .. } => {
+                self.appends(seen.at, *node, *shard, entries);
+                Ok(())
+            }
+            Observation::Applied { node, shard, entries, inventory, .. } => {
+                let judged = self.judge(*shard);
+                let last = entries.last().map_or(0, |last| last.index.0).max(index_of(inventory));
+                self.applied.entry((*node, *shard)).or_default().push((last, seen.at));
+                judged
+            }
+            Observation::Started { node } => {
+                self.applied.retain(|(of, _), _| of != node);
+                self.overdue.retain(|(of, _), _| of != node);
+                Ok(())
+            }
+            Observation::Queues { node, shard, queues } => self.turn(seen.at, *node, *shard, queues),
+            Observation::Quiescent => self.quiescent(seen.at),
+            _ => Ok(()),
+        };
+        found.map_err(|what| Violation::of(self.property(), what))
+    }
+
+    fn conclude(&mut self, _history: &History) -> Result<(), Violation> {
+        Ok(())
+    }
+}
+
+/// Whether an entry's stamp was near cluster time when it was proposed.
+fn honest(ledger: &Ledger, entry: &Committed, at: Moment) -> Result<(), String> {
+    let (now, tolerance) = (ledger.cluster_time(at), ledger.config().clock_tolerance);
+    if entry.stamp.0 > now.0 + tolerance.0 {
+        Err(format!("its stamp {} is ahead of cluster time {now}: what is due then is early", entry.stamp))
+    } else if entry.stamp.0 + tolerance.0 < now.0 {
+        Err(format!("its stamp {} is behind cluster time {now}: what is due then is late", entry.stamp))
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether an entry expires what its proposer knew to be overdue.
+fn in_time(
+    config: &Config,
+    log: &ShardLedger,
+    index: u64,
+    entry: &Committed,
+    at: Moment,
+    applied: &[(u64, Moment)],
+) -> Result<(), String> {
+    let Some((deadline, id)) = entry.next_deadline else { return Ok(()) };
+    let late = entry.stamp.0.saturating_sub(deadline.0);
+    let expires = |entry: &Committed| entry.done.iter().any(|done| done.command == Command::Expire);
+    if entry.payload.is_empty() || expires(entry) || late <= millis(allowed(config)) {
+        return Ok(());
+    }
+    let has_applied = |index: u64, by: Moment| {
+        let after = applied.partition_point(|(_, when)| *when <= by);
+        after.checked_sub(1).is_some_and(|last| applied[last].0 >= index)
+    };
+    let earlier = Moment(at.0.saturating_sub(nanos(allowed(config))));
+    let knew = log.changed_before(id, index).is_some_and(|brought| has_applied(brought, earlier));
+    let own = (1..index).rev().map_while(|before| log.entry(before).map(|it| (before, it)));
+    let mut own = own.take_while(|(_, before)| before.term == entry.term);
+    let on_its_way = own.find(|(_, before)| expires(before)).is_some_and(|(before, _)| !has_applied(before, at));
+    if !knew || on_its_way {
+        return Ok(());
+    }
+    Err(format!("stamped {}, it leaves reservation {id} alive, {late} ms after its deadline {deadline}", entry.stamp))
+}
+
+fn allowed(config: &Config) -> Duration {
+    IN_TIME + config.tick
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
