@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chaos;
 pub mod checkers;
 pub mod history;
 pub mod model;

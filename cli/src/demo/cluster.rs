@@ -10,8 +10,12 @@ use crate::{clock, entropy};
 use doorbuster_client::{Client, Config};
 use doorbuster_protocol::types::{NodeId, ShardId};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::time::Duration;
 use toml::{Table, Value};
 
@@ -36,6 +40,21 @@ pub struct ClusterConfig {
     pub shards: u16,
     /// Further fields for every node's configuration.
     pub settings: Table,
+    /// Data folders that are not `data` in the node's own folder: on another disk.
+    pub data: BTreeMap<NodeId, PathBuf>,
+    /// Environment of each node's process, besides ours.
+    pub environment: BTreeMap<NodeId, Vec<(String, String)>>,
+    /// What stands between the nodes, and between clients and nodes; none: they connect directly.
+    pub detour: Option<Arc<dyn Detour>>,
+}
+
+/// Something in between that connections go through. Asked once for each, before the node's first start.
+pub trait Detour: fmt::Debug + Send + Sync {
+    /// Where `from` reaches the peer port of `to`, which listens at `address`.
+    fn between(&self, from: NodeId, to: NodeId, address: &str) -> Result<String, CliError>;
+
+    /// Where clients reach the client port of `node`, which listens at `address`.
+    fn to_clients_of(&self, node: NodeId, address: &str) -> Result<String, CliError>;
 }
 
 impl ClusterConfig {
@@ -43,7 +62,16 @@ impl ClusterConfig {
     /// full of zeros is most of what a start takes.
     #[must_use]
     pub fn new(binary: impl Into<PathBuf>, folder: impl Into<PathBuf>) -> Self {
-        let whole = Self { binary: binary.into(), folder: folder.into(), nodes: 3, shards: 8, settings: Table::new() };
+        let whole = Self {
+            binary: binary.into(),
+            folder: folder.into(),
+            nodes: 3,
+            shards: 8,
+            settings: Table::new(),
+            data: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            detour: None,
+        };
         whole.with("segment_bytes", 16 << 20)
     }
 
@@ -80,6 +108,8 @@ struct Node {
     id: NodeId,
     folder: PathBuf,
     addresses: Addresses,
+    /// Where clients are told that it is.
+    told: String,
     process: Mutex<Option<Process>>,
 }
 
@@ -100,8 +130,12 @@ impl Cluster {
         for id in 1..=config.nodes {
             let [client, peer, admin] = free_ports::<3>()?.map(|port| format!("127.0.0.1:{port}"));
             let folder = config.folder.join(format!("node{id}"));
+            let told = match &config.detour {
+                Some(detour) => detour.to_clients_of(NodeId(id), &client)?,
+                None => client.clone(),
+            };
             let addresses = Addresses { client, peer, admin };
-            nodes.push(Node { id: NodeId(id), folder, addresses, process: Mutex::new(None) });
+            nodes.push(Node { id: NodeId(id), folder, addresses, told, process: Mutex::new(None) });
         }
         let name = format!("cluster-{:016x}", entropy::number());
         let cluster = Self { config, name, credential: entropy::secret(), nodes };
@@ -127,7 +161,7 @@ impl Cluster {
     /// Where clients reach its nodes.
     #[must_use]
     pub fn client_addresses(&self) -> Vec<String> {
-        self.nodes.iter().map(|node| node.addresses.client.clone()).collect()
+        self.nodes.iter().map(|node| node.told.clone()).collect()
     }
 
     /// Where a node listens.
@@ -169,11 +203,18 @@ impl Cluster {
         if process.as_mut().is_some_and(|process| process.ended().is_none()) {
             return Err(CliError::failed(format!("node {} runs already", node.id)));
         }
-        let arguments = ["server", "run", "--config"].map(str::to_owned).to_vec();
-        let arguments = [arguments, vec![node.folder.join("server.toml").display().to_string()]].concat();
-        let log = node.folder.join("log.txt");
-        *process = Some(Process::start(&format!("node {}", node.id), &self.config.binary, &arguments, &log)?);
+        let mut command = Command::new(&self.config.binary);
+        command.args(["server", "run", "--config"]).arg(node.folder.join("server.toml"));
+        let environment = self.config.environment.get(&node.id).into_iter().flatten();
+        command.envs(environment.map(|(name, value)| (name, value)));
+        *process = Some(Process::spawn(&format!("node {}", node.id), command, &node.folder.join("log.txt"))?);
         Ok(())
+    }
+
+    /// How a node's process ended by itself (or when asked to), if it has and was not started since.
+    #[must_use]
+    pub fn ended(&self, node: NodeId) -> Option<ExitStatus> {
+        self.node(node).ok()?.process.lock().as_mut().and_then(Process::ended)
     }
 
     /// `kill -9`: the node is gone when this returns.
@@ -328,37 +369,43 @@ impl Cluster {
         for node in &self.nodes {
             std::fs::create_dir_all(&node.folder).map_err(wrong)?;
             let text =
-                toml::to_string(&self.configuration(node)).map_err(|error| CliError::failed(error.to_string()))?;
+                toml::to_string(&self.configuration(node)?).map_err(|error| CliError::failed(error.to_string()))?;
             std::fs::write(node.folder.join("server.toml"), text).map_err(wrong)?;
         }
         std::fs::write(self.credential_file(), &self.credential).map_err(wrong)
     }
 
-    fn configuration(&self, node: &Node) -> Table {
+    fn configuration(&self, node: &Node) -> Result<Table, CliError> {
         let credential = self.credential_file().display().to_string();
-        let peers = self.nodes.iter().map(|peer| {
+        let mut peers = Vec::new();
+        for peer in &self.nodes {
+            let address = match &self.config.detour {
+                Some(detour) if peer.id != node.id => detour.between(node.id, peer.id, &peer.addresses.peer)?,
+                _ => peer.addresses.peer.clone(),
+            };
             let entry = [
                 ("node", Value::from(i64::from(peer.id.0))),
-                ("peer", Value::from(peer.addresses.peer.clone())),
-                ("client", Value::from(peer.addresses.client.clone())),
+                ("peer", Value::from(address)),
+                ("client", Value::from(peer.told.clone())),
             ];
-            Value::Table(entry.into_iter().map(|(field, value)| (field.to_owned(), value)).collect())
-        });
+            peers.push(Value::Table(entry.into_iter().map(|(field, value)| (field.to_owned(), value)).collect()));
+        }
+        let data = self.config.data.get(&node.id).cloned().unwrap_or_else(|| node.folder.join("data"));
         let fields = [
             ("node", Value::from(i64::from(node.id.0))),
             ("cluster", Value::from(self.name.clone())),
-            ("data", Value::from(node.folder.join("data").display().to_string())),
+            ("data", Value::from(data.display().to_string())),
             ("listen", Value::from(node.addresses.client.clone())),
             ("peer_listen", Value::from(node.addresses.peer.clone())),
             ("admin_listen", Value::from(node.addresses.admin.clone())),
             ("shards", Value::from(i64::from(self.config.shards))),
             ("credential_file", Value::from(credential.clone())),
             ("peer_credential_file", Value::from(credential)),
-            ("peers", Value::Array(peers.collect())),
+            ("peers", Value::Array(peers)),
         ];
         let mut table: Table = fields.into_iter().map(|(field, value)| (field.to_owned(), value)).collect();
         table.extend(self.config.settings.clone());
-        table
+        Ok(table)
     }
 
     async fn format_node(&self, node: &Node) -> Result<(), CliError> {

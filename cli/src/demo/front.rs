@@ -29,6 +29,8 @@ pub struct FrontConfig {
 /// A running gateway; killed when it is dropped.
 #[derive(Debug)]
 pub struct Front {
+    binary: PathBuf,
+    folder: PathBuf,
     address: String,
     secret: String,
     key_file: PathBuf,
@@ -39,6 +41,13 @@ pub struct Front {
 impl Front {
     /// Starts a gateway in front of a cluster and waits until it is ready.
     pub async fn start(config: FrontConfig, cluster: &Cluster) -> Result<Self, CliError> {
+        let mut front = Self::launch(&config, cluster)?;
+        front.wait_ready().await?;
+        Ok(front)
+    }
+
+    /// Starts a gateway in front of a cluster.
+    pub fn launch(config: &FrontConfig, cluster: &Cluster) -> Result<Self, CliError> {
         let wrong = |error: std::io::Error| {
             CliError::failed(format!("cannot write under {}: {error}", config.folder.display()))
         };
@@ -50,15 +59,30 @@ impl Front {
         std::fs::write(&key_file, &secret).map_err(wrong)?;
         let database =
             config.database.clone().unwrap_or_else(|| format!("sqlite:{}", config.folder.join("orders.db").display()));
-        let table = configuration(&config, cluster, &address, &key_file, &database);
+        let table = configuration(config, cluster, &address, &key_file, &database);
         let text = toml::to_string(&table).map_err(|error| CliError::failed(error.to_string()))?;
-        let file = config.folder.join("gateway.toml");
-        std::fs::write(&file, text).map_err(wrong)?;
-        let arguments = ["gateway".to_owned(), "--config".to_owned(), file.display().to_string()];
-        let process = Process::start("the gateway", &config.binary, &arguments, &config.folder.join("log.txt"))?;
-        let mut front = Self { address, secret, key_file, database, process };
-        front.wait_ready().await?;
-        Ok(front)
+        std::fs::write(config.folder.join("gateway.toml"), text).map_err(wrong)?;
+        let (binary, folder) = (config.binary.clone(), config.folder.clone());
+        let process = run(&binary, &folder)?;
+        Ok(Self { binary, folder, address, secret, key_file, database, process })
+    }
+
+    /// Starts it again, where it was and as it was; one that runs is killed.
+    pub fn start_again(&mut self) -> Result<(), CliError> {
+        self.process.kill()?;
+        self.process = run(&self.binary, &self.folder)?;
+        Ok(())
+    }
+
+    /// Whether its process runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.ended().is_none()
+    }
+
+    /// Its folder: `gateway.toml`, `log.txt`.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Where it serves HTTP.
@@ -96,6 +120,16 @@ impl Front {
         self.process.kill()
     }
 
+    /// Stops it in its tracks (SIGSTOP).
+    pub fn freeze(&mut self) -> Result<(), CliError> {
+        self.process.freeze()
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn unfreeze(&mut self) -> Result<(), CliError> {
+        self.process.unfreeze()
+    }
+
     /// Asks it to drain and end.
     pub async fn shutdown(&mut self) -> Result<(), CliError> {
         self.process.terminate()?;
@@ -109,7 +143,8 @@ impl Front {
         Ok(())
     }
 
-    async fn wait_ready(&mut self) -> Result<(), CliError> {
+    /// Waits until it says that it is ready.
+    pub async fn wait_ready(&mut self) -> Result<(), CliError> {
         let deadline = clock::now() + READY_WITHIN;
         loop {
             if self.process.ended().is_some() {
@@ -131,6 +166,12 @@ impl Front {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+fn run(binary: &Path, folder: &Path) -> Result<Process, CliError> {
+    let file = folder.join("gateway.toml").display().to_string();
+    let arguments = ["gateway".to_owned(), "--config".to_owned(), file];
+    Process::start("the gateway", binary, &arguments, &folder.join("log.txt"))
 }
 
 fn configuration(config: &FrontConfig, cluster: &Cluster, address: &str, key_file: &Path, database: &str) -> Table {

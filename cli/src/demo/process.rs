@@ -28,11 +28,18 @@ impl Process {
     /// The child gets SIGKILL when the *thread* that started it ends, which is what the kernel offers: call
     /// it from a thread that lives as long as the child shall (a runtime's worker does).
     pub fn start(name: &str, binary: &Path, arguments: &[String], log: &Path) -> Result<Self, CliError> {
-        let wrong = |error| CliError::failed(format!("cannot start {name} ({}): {error}", binary.display()));
+        let mut command = Command::new(binary);
+        command.args(arguments);
+        Self::spawn(name, command, log)
+    }
+
+    /// The same with a command that has more to it: an environment, a user, a folder.
+    pub fn spawn(name: &str, mut command: Command, log: &Path) -> Result<Self, CliError> {
+        let binary = command.get_program().display().to_string();
+        let wrong = |error| CliError::failed(format!("cannot start {name} ({binary}): {error}"));
         let out = OpenOptions::new().create(true).append(true).open(log).map_err(wrong)?;
         let errors = out.try_clone().map_err(wrong)?;
-        let mut command = Command::new(binary);
-        command.args(arguments).stdin(Stdio::null()).stdout(out).stderr(errors);
+        command.stdin(Stdio::null()).stdout(out).stderr(errors);
         // A Ctrl-C at the terminal is ours to handle: children are in a group of their own.
         command.process_group(0);
         // SAFETY: between fork and exec the closure only makes the async-signal-safe system call prctl.
@@ -67,6 +74,16 @@ impl Process {
     /// Asks it to end (SIGTERM); [`Process::ended`] tells when it has.
     pub fn terminate(&mut self) -> Result<(), CliError> {
         self.signal(libc::SIGTERM)
+    }
+
+    /// SIGINT, by which PostgreSQL breaks off what is under way and ends in good order.
+    pub fn interrupt(&mut self) -> Result<(), CliError> {
+        self.signal(libc::SIGINT)
+    }
+
+    /// SIGQUIT, by which PostgreSQL ends at once, as after a power cut.
+    pub fn quit(&mut self) -> Result<(), CliError> {
+        self.signal(libc::SIGQUIT)
     }
 
     /// Stops it in its tracks (SIGSTOP) until [`Process::unfreeze`].

@@ -1,0 +1,156 @@
+//! What a run was and came to, for people and for programs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use doorbuster_cli::output::{facts, table};
+use serde_json::{Value, json};
+
+use super::Settings;
+use super::proxy::Traffic;
+use super::record::{Ends, ends};
+use super::stage::Stage;
+use crate::history::History;
+
+/// Everything there is to tell.
+#[derive(Debug)]
+pub struct Report {
+    /// The seed of its schedule.
+    pub seed: u64,
+    /// For how long things went wrong.
+    pub time: Duration,
+    /// From the first client to the last judge.
+    pub took: Duration,
+    /// How long it took to be whole again after the last fault.
+    pub healed: Option<Duration>,
+    /// How often each fault struck.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// How the operations of each kind ended.
+    pub operations: BTreeMap<&'static str, Ends>,
+    /// Products put on sale.
+    pub products: u64,
+    /// Connections through the proxies, and those that they broke.
+    pub connections: (u64, u64),
+    /// What the audit says of the orders.
+    pub audit: Value,
+    /// What could not be done on this machine.
+    pub left_out: Vec<String>,
+    /// Promises that were not kept.
+    pub problems: Vec<String>,
+    folder: PathBuf,
+}
+
+impl Report {
+    /// Of a run that begins.
+    pub fn new(settings: &Settings, stage: &Stage) -> Self {
+        Self {
+            seed: settings.seed,
+            time: settings.time,
+            took: Duration::ZERO,
+            healed: None,
+            faults: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            products: 0,
+            connections: (0, 0),
+            audit: Value::Null,
+            left_out: stage.left_out.clone(),
+            problems: Vec::new(),
+            folder: settings.folder.clone(),
+        }
+    }
+
+    /// Counts what clients did.
+    pub fn account(&mut self, history: &History, traffic: &Traffic) {
+        self.operations = ends(history);
+        self.connections = (traffic.connections.load(Ordering::Relaxed), traffic.broken.load(Ordering::Relaxed));
+    }
+
+    /// Whether every promise was kept.
+    pub fn holds(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let operation = |ends: &Ends| json!({ "ok": ends.ok, "refused": ends.refused, "not_done": ends.not_done, "unknown": ends.unknown });
+        let operations: BTreeMap<_, _> = self.operations.iter().map(|(kind, ends)| (*kind, operation(ends))).collect();
+        json!({
+            "ok": self.holds(),
+            "seed": self.seed,
+            "seconds_of_faults": self.time.as_secs_f64(),
+            "seconds": self.took.as_secs_f64(),
+            "seconds_to_heal": self.healed.map(|healed| healed.as_secs_f64()),
+            "faults": self.faults,
+            "faults_total": self.faults.values().sum::<u64>(),
+            "operations": operations,
+            "operations_total": operation(&self.total()),
+            "products": self.products,
+            "connections": self.connections.0,
+            "connections_broken": self.connections.1,
+            "orders": self.audit,
+            "left_out": self.left_out,
+            "problems": self.problems,
+        })
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut faults = table(["fault", "struck"]);
+        for (name, count) in &self.faults {
+            faults.add_row([(*name).to_owned(), count.to_string()]);
+        }
+        let mut operations = table(["operation", "ok", "refused", "not done", "unknown"]);
+        let total = self.total();
+        for (kind, ends) in self.operations.iter().chain([(&"all", &total)]) {
+            let counts = [ends.ok, ends.refused, ends.not_done, ends.unknown].map(|count| count.to_string());
+            operations.add_row([vec![(*kind).to_owned()], counts.to_vec()].concat());
+        }
+        let mut whole = facts();
+        whole.add_row(["seed", &self.seed.to_string()]);
+        whole
+            .add_row(["faults", &format!("{} in {:.0} s", self.faults.values().sum::<u64>(), self.time.as_secs_f64())]);
+        whole.add_row(["products", &self.products.to_string()]);
+        whole.add_row(["connections, broken", &format!("{}, {}", self.connections.0, self.connections.1)]);
+        let healed = self.healed.map_or_else(|| "never".to_owned(), |healed| format!("{:.1} s", healed.as_secs_f64()));
+        whole.add_row(["whole again after", &healed]);
+        whole.add_row(["orders", &self.audit.to_string()]);
+        for left_out in &self.left_out {
+            whole.add_row(["left out here", left_out]);
+        }
+        let problems: String = self.problems.iter().map(|problem| format!("WRONG: {problem}\n")).collect();
+        let verdict = match self.holds() {
+            true => "Every promise was kept.".to_owned(),
+            false => self.how_to_look(),
+        };
+        format!("{faults}\n{operations}\n{whole}\n{problems}{verdict}")
+    }
+
+    fn how_to_look(&self) -> String {
+        format!(
+            "Look at it: {folder}/events.txt (what struck when), history.txt (what clients did and heard, one operation a \
+             line), audit.json, node*/log.txt, gateway*/log.txt, postgres.log.\n\
+             The same schedule again: ./chaos --seed {} --minutes {}",
+            self.seed,
+            self.time.as_secs_f64() / 60.0,
+            folder = self.folder.display(),
+        )
+    }
+
+    fn total(&self) -> Ends {
+        self.operations.values().fold(Ends::default(), |sum, ends| Ends {
+            ok: sum.ok + ends.ok,
+            refused: sum.refused + ends.refused,
+            not_done: sum.not_done + ends.not_done,
+            unknown: sum.unknown + ends.unknown,
+        })
+    }
+}
+
+/// Tells on stderr how it goes.
+pub fn progress(what: &str) {
+    use std::io::Write as _;
+    // Nobody is left to tell if stderr is closed.
+    let _ = writeln!(std::io::stderr(), "{what}");
+}

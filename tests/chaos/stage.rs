@@ -1,0 +1,196 @@
+//! Where it plays: three servers, two gateways, a PostgreSQL, the proxies between them all, a disk that can be filled and
+//! syncs that can be slowed; started here, and ended with it on every way out.
+//!
+//! Every process is a child of ours that the kernel kills when the thread that started it ends, whatever ends it; so
+//! they are started on the runtime's own threads, which live as long as we do.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_cli::demo::cluster::{Cluster, ClusterConfig, Detour};
+use doorbuster_cli::demo::front::{Front, FrontConfig};
+use doorbuster_cli::error::CliError;
+use doorbuster_client::{Client, Config};
+use doorbuster_protocol::types::NodeId;
+use toml::{Table, Value};
+
+use super::disk::SmallDisk;
+use super::network::{Network, Wire};
+use super::postgres::Postgres;
+use super::sync::Syncs;
+
+/// Gateways, each with an order writer.
+const GATEWAYS: usize = 2;
+const SHARDS: u16 = 4;
+/// The node on the disk that can be filled.
+pub const ON_SMALL_DISK: NodeId = NodeId(3);
+/// How long the cluster may take to serve whole again once nothing is wrong any more.
+pub const HEALED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Everything that runs. Fields are dropped in this order: processes before what they use.
+pub struct Stage {
+    /// The servers.
+    pub cluster: Cluster,
+    /// The gateways.
+    pub gateways: Vec<tokio::sync::Mutex<Front>>,
+    /// The database.
+    pub postgres: tokio::sync::Mutex<Postgres>,
+    /// The proxies.
+    pub network: Arc<Network>,
+    /// The disk that can be filled.
+    pub disk: Option<SmallDisk>,
+    /// The syncs that can be slowed.
+    pub syncs: Option<Syncs>,
+    /// What cannot be done on this machine, and why.
+    pub left_out: Vec<String>,
+    /// The database's URL, past the proxies.
+    pub database: String,
+}
+
+impl Stage {
+    /// Starts everything under `folder`.
+    pub async fn set(binary: &Path, folder: &Path) -> Result<Self, CliError> {
+        let mut left_out = Vec::new();
+        let syncs = noted(Syncs::build(folder), "slow and failing syncs", &mut left_out);
+        let disk = noted(SmallDisk::mount(folder), "a full disk", &mut left_out);
+        let network = Arc::new(Network::default());
+        let config = cluster_config(binary, folder, syncs.as_ref(), disk.as_ref(), Arc::clone(&network));
+        let cluster = Cluster::start(config).await?;
+        let postgres = Postgres::start(&folder.join("postgres")).await?;
+        let database = Postgres::url(&postgres.address());
+        let through = Postgres::url(&network.lay(Wire::Database, &postgres.address())?);
+        let mut gateways = Vec::new();
+        for number in 1..=GATEWAYS {
+            let config = FrontConfig {
+                binary: binary.to_owned(),
+                folder: folder.join(format!("gateway{number}")),
+                database: Some(through.clone()),
+                settings: gateway_settings(),
+            };
+            gateways.push(tokio::sync::Mutex::new(Front::start(config, &cluster).await?));
+        }
+        let postgres = tokio::sync::Mutex::new(postgres);
+        Ok(Self { cluster, gateways, postgres, network, disk, syncs, left_out, database })
+    }
+
+    /// A client of the servers, through the proxies.
+    pub async fn client(&self, name: &str) -> Result<Client, CliError> {
+        let config =
+            Config { name: name.to_owned(), deadline: Duration::from_secs(10), ..self.cluster.client_config() };
+        Ok(Client::connect(config).await?)
+    }
+
+    /// Where the gateways listen.
+    pub async fn gateway_addresses(&self) -> Vec<String> {
+        let mut addresses = Vec::new();
+        for gateway in &self.gateways {
+            addresses.push(gateway.lock().await.address().to_owned());
+        }
+        addresses
+    }
+
+    /// Ends every fault, starts whatever does not run, and waits until everything serves.
+    pub async fn heal(&self) -> Result<(), CliError> {
+        self.network.heal(|_| true, true);
+        if let Some(disk) = &self.disk {
+            disk.make_room()?;
+        }
+        for node in self.cluster.nodes() {
+            if let Some(syncs) = &self.syncs {
+                syncs.plain(node)?;
+            }
+            match self.cluster.is_running(node) {
+                true => self.cluster.unfreeze(node)?,
+                false => self.cluster.start_node(node)?,
+            }
+        }
+        let mut postgres = self.postgres.lock().await;
+        postgres.unfreeze()?;
+        if !postgres.is_running() {
+            postgres.up().await?;
+        }
+        drop(postgres);
+        self.cluster.wait_ready(HEALED_WITHIN).await?;
+        for gateway in &self.gateways {
+            let mut gateway = gateway.lock().await;
+            match gateway.is_running() {
+                true => gateway.unfreeze()?,
+                false => gateway.start_again()?,
+            }
+            gateway.wait_ready().await?;
+        }
+        Ok(())
+    }
+
+    /// Asks everything to end, and waits until it has. What does not end by itself is killed with the stage.
+    pub async fn strike(self) -> Result<(), CliError> {
+        for gateway in &self.gateways {
+            gateway.lock().await.shutdown().await?;
+        }
+        self.cluster.shutdown().await?;
+        self.postgres.lock().await.down(super::postgres::Ending::Fast).await
+    }
+
+    /// The last lines of every log.
+    pub fn log_tails(&self, lines: usize) -> String {
+        let nodes = self.cluster.nodes();
+        let tails = nodes.into_iter().map(|node| format!("--- node {node}\n{}\n", self.cluster.log_tail(node, lines)));
+        tails.collect()
+    }
+}
+
+fn noted<T>(made: Result<T, String>, what: &str, left_out: &mut Vec<String>) -> Option<T> {
+    match made {
+        Ok(made) => Some(made),
+        Err(why) => {
+            left_out.push(format!("{what}: {why}"));
+            None
+        }
+    }
+}
+
+fn cluster_config(
+    binary: &Path,
+    folder: &Path,
+    syncs: Option<&Syncs>,
+    disk: Option<&SmallDisk>,
+    network: Arc<Network>,
+) -> ClusterConfig {
+    // Snapshots are taken and logs cut all the time, so that restarts and laggards meet both.
+    let mut config = ClusterConfig::new(binary, folder).with("snapshot_entries", 300).with("segment_bytes", 1 << 20);
+    config.shards = SHARDS;
+    let environment = |node| (NodeId(node), syncs.map(|syncs| syncs.environment(NodeId(node))).unwrap_or_default());
+    config.environment = (1..=config.nodes).map(environment).collect();
+    config.data = disk.map(|disk| BTreeMap::from([(ON_SMALL_DISK, disk.data())])).unwrap_or_default();
+    config.detour = Some(network as Arc<dyn Detour>);
+    config
+}
+
+fn gateway_settings() -> Table {
+    let table = |fields: &[(&str, Value)]| -> Value {
+        Value::Table(fields.iter().map(|(field, value)| ((*field).to_owned(), value.clone())).collect())
+    };
+    let simulator = table(&[("min_latency_ms", Value::from(20)), ("max_latency_ms", Value::from(300))]);
+    let fields = [
+        // Anybody may say who he is; on the loopback address only.
+        ("insecure_dev", Value::from(true)),
+        ("auth", table(&[])),
+        ("deadline_ms", Value::from(1500)),
+        ("limits", table(&[("address_per_second", Value::from(0))])),
+        ("payment", table(&[("simulator", simulator)])),
+    ];
+    fields.into_iter().map(|(field, value)| (field.to_owned(), value)).collect()
+}
+
+/// The binary of the same build as this one.
+pub fn binary() -> Result<PathBuf, CliError> {
+    let own =
+        std::env::current_exe().map_err(|error| CliError::failed(format!("cannot find this program: {error}")))?;
+    let binary = own.with_file_name("doorbuster");
+    match binary.is_file() {
+        true => Ok(binary),
+        false => Err(CliError::usage(format!("{} is missing: start with ./chaos, which builds it", binary.display()))),
+    }
+}
