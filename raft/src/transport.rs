@@ -19,6 +19,7 @@ mod outgoing;
 mod queue;
 mod secret;
 mod streaming;
+mod transfer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +30,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
+pub use self::frame::{pack_messages, unpack_messages};
 use self::handshake::Identity;
 use self::outgoing::Link;
+pub use self::transfer::{SnapshotOffer, SnapshotReceipt};
 use crate::message::PeerMessage;
 use crate::snapshot::{SnapshotFile, SnapshotStore};
 use crate::types::{NodeId, ShardId};

@@ -1,6 +1,8 @@
 //! Snapshots between shards and disk, on a thread of their own: a snapshot takes as long as it takes, and the sale goes
 //! on meanwhile. Between peers they travel with the transport, from store to store.
 
+use std::io;
+
 use crossbeam::channel::Receiver;
 use doorbuster_protocol::types::ShardId;
 use doorbuster_raft::PeerMessage;
@@ -63,6 +65,15 @@ impl Archive {
             Job::Install(shard, message) => self.install(shard, *message),
             Job::End => None,
         }
+    }
+
+    /// A shard's snapshots.
+    ///
+    /// # Errors
+    /// There is no such shard.
+    pub fn store(&self, shard: ShardId) -> io::Result<&SnapshotStore> {
+        let store = self.stores.get(usize::from(shard.0));
+        store.ok_or_else(|| io::Error::other(format!("shard {shard} does not exist, there are {}", self.stores.len())))
     }
 
     fn write(&self, job: SnapshotJob) -> (ShardId, Event) {

@@ -10,6 +10,7 @@ use doorbuster_raft::NodeConfig;
 use doorbuster_raft::log::LogConfig;
 use doorbuster_raft::transport::Incarnation;
 
+use crate::config::ServerConfig;
 use crate::identity::Owner;
 use crate::shard::{QueueLimits, SnapshotPolicy};
 
@@ -60,6 +61,12 @@ pub struct NodeSettings {
 }
 
 impl NodeSettings {
+    /// One node of a cluster, with a server's defaults.
+    #[must_use]
+    pub fn new(node: NodeId, voters: Vec<NodeId>) -> Self {
+        Self { node, voters, seed: u64::from(node.0), ..ServerConfig::default().settings() }
+    }
+
     /// Whose the data folder is.
     #[must_use]
     pub fn owner(&self) -> Owner {

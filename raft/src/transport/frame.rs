@@ -87,12 +87,44 @@ pub(super) async fn read(from: &mut (impl AsyncRead + Unpin), limit: usize) -> i
     }
     let mut body = vec![0; length];
     from.read_exact(&mut body).await?;
+    verified(body, checksum)
+}
+
+/// A body of one byte or more, as a frame.
+fn verified(body: Vec<u8>, checksum: u32) -> io::Result<Frame> {
     if crc32fast::hash(&body) != checksum {
         return Err(garbage("a frame's checksum is wrong".into()));
     }
     let kind = KINDS.iter().find(|kind| **kind as u8 == body[0]);
     let kind = *kind.ok_or_else(|| garbage(format!("frames of kind {} do not exist", body[0])))?;
     Ok(Frame { kind, body })
+}
+
+/// The bytes of one frame of messages, as a connection carries them.
+#[must_use]
+pub fn pack_messages(wall_clock_ms: u64, batch: &[(ShardId, PeerMessage)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_messages(&mut out, wall_clock_ms, batch);
+    out
+}
+
+/// The sender's wall clock and the messages of what [`pack_messages`] made, from a node of a cluster with so many shards.
+///
+/// # Errors
+/// The bytes are no such frame: a connection that brings them is closed.
+pub fn unpack_messages(
+    bytes: &[u8],
+    from: NodeId,
+    to: NodeId,
+    shards: u16,
+) -> io::Result<(u64, Vec<(ShardId, PeerMessage)>)> {
+    let mut rest = bytes;
+    let (length, checksum) = (u32::from_le_bytes(take(&mut rest)?) as usize, u32::from_le_bytes(take(&mut rest)?));
+    if length == 0 || length > MAX_FRAME || length != rest.len() {
+        return Err(garbage(format!("a frame of {length} bytes in {} bytes", bytes.len())));
+    }
+    let frame = verified(rest.to_vec(), checksum)?;
+    read_messages(frame.payload_of(Kind::Messages)?, from, to, usize::from(shards))
 }
 
 /// Appends a frame whose payload `fill` writes.
@@ -174,6 +206,7 @@ mod tests {
         fn any_bytes_give_a_frame_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = block_on(read(&mut &bytes[..], 100));
             let _ = read_messages(&bytes, 1, 2, 8);
+            let _ = unpack_messages(&bytes, 1, 2, 8);
         }
 
         #[test]

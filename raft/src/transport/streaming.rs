@@ -17,9 +17,10 @@ use super::Shared;
 use super::frame::{self, Kind, MAX_FRAME, garbage, take};
 use super::handshake::Purpose;
 use super::outgoing::{connect, in_time};
+use super::transfer::{SnapshotOffer, SnapshotReceipt};
 use crate::message::PeerMessage;
 use crate::snapshot::{SnapshotFile, SnapshotReader, SnapshotStore};
-use crate::types::{NodeId, ShardId, SnapshotMark};
+use crate::types::{NodeId, ShardId};
 
 /// Chunks between disk and network.
 const IN_FLIGHT: usize = 8;
@@ -28,15 +29,10 @@ const IN_FLIGHT: usize = 8;
 pub(super) async fn send(shared: &Shared, to: NodeId, shard: ShardId, message: &PeerMessage) -> io::Result<()> {
     let _permit = shared.sending.acquire().await.map_err(io::Error::other)?;
     let mut stream = connect(shared, to, Purpose::Snapshot).await?;
-    let (file, mut chunks, reading) = start_reading(shared, shard, message).await?;
+    let (offer, mut chunks, reading) = start_reading(shared, shard, message).await?;
     let silence = shared.timing.silence;
     let mut out = Vec::new();
-    frame::write(&mut out, Kind::SnapshotOffer, |out| {
-        out.put_u16_le(shard);
-        out.put_u64_le(file.length);
-        out.put_u32_le(file.checksum);
-        message.encode(out);
-    });
+    frame::write(&mut out, Kind::SnapshotOffer, |out| offer.encode(out));
     while let Some(chunk) = chunks.recv().await {
         frame::write(&mut out, Kind::SnapshotChunk, |out| out.put_slice(&chunk));
         in_time(silence, stream.write_all(&out), "making room for a chunk").await?;
@@ -52,19 +48,15 @@ pub(super) async fn send(shared: &Shared, to: NodeId, shard: ShardId, message: &
     }
 }
 
-type Chunks = (SnapshotFile, mpsc::Receiver<Bytes>, JoinHandle<io::Result<()>>);
+type Chunks = (SnapshotOffer, mpsc::Receiver<Bytes>, JoinHandle<io::Result<()>>);
 
 async fn start_reading(shared: &Shared, shard: ShardId, message: &PeerMessage) -> io::Result<Chunks> {
-    let store = store_of(shared, shard)?;
-    let reader = spawn_blocking(move || store.read()).await.map_err(io::Error::other)?.map_err(io::Error::other)?;
-    let reader = reader.ok_or_else(|| io::Error::other("there is no snapshot to send"))?;
-    let file = reader.file().clone();
-    if Some(file.mark) != message.snapshot_mark() {
-        return Err(io::Error::other(format!("it is gone, the newest one is {:?}", file.mark)));
-    }
+    let (store, message) = (store_of(shared, shard)?, message.clone());
+    let opening = spawn_blocking(move || SnapshotOffer::of(&store, shard, &message));
+    let (offer, reader) = opening.await.map_err(io::Error::other)??;
     let (chunks_in, chunks) = mpsc::channel(IN_FLIGHT);
     let reading = spawn_blocking(move || read_all(reader, &chunks_in));
-    Ok((file, chunks, reading))
+    Ok((offer, chunks, reading))
 }
 
 fn read_all(mut reader: SnapshotReader, chunks: &mpsc::Sender<Bytes>) -> io::Result<()> {
@@ -85,9 +77,9 @@ pub(super) async fn receive(
 ) -> io::Result<()> {
     let silence = shared.timing.silence;
     let offer = in_time(silence, frame::read(stream, MAX_FRAME), "hearing from the peer").await?;
-    let offer = Offer::decode(offer.payload_of(Kind::SnapshotOffer)?, from, shared)?;
+    let offer = SnapshotOffer::decode(offer.payload_of(Kind::SnapshotOffer)?, from, shared.identity.node)?;
     let stored = match shared.receiving.try_acquire() {
-        Ok(_permit) => take_in(stream, shared, &offer).await,
+        Ok(_permit) => take_in(stream, shared, offer.clone()).await,
         Err(_) => Err(io::Error::other("too many snapshots are being received")),
     };
     let mut out = Vec::new();
@@ -104,30 +96,14 @@ pub(super) async fn receive(
     }
 }
 
-struct Offer {
-    shard: ShardId,
-    length: u64,
-    checksum: u32,
-    mark: SnapshotMark,
-    message: PeerMessage,
-}
-
-impl Offer {
-    fn decode(mut bytes: &[u8], from: NodeId, shared: &Shared) -> io::Result<Self> {
-        let shard = u16::from_le_bytes(take(&mut bytes)?);
-        let (length, checksum) = (u64::from_le_bytes(take(&mut bytes)?), u32::from_le_bytes(take(&mut bytes)?));
-        let message = PeerMessage::decode(&mut bytes, from, shared.identity.node);
-        let message = message.map_err(|error| garbage(error.to_string()))?;
-        let mark = message.snapshot_mark().ok_or_else(|| garbage("an offer without a snapshot".into()))?;
-        Ok(Self { shard, length, checksum, mark, message })
-    }
-}
-
-async fn take_in(stream: &mut (impl AsyncRead + Unpin), shared: &Shared, offer: &Offer) -> io::Result<SnapshotFile> {
-    let (store, mark, expected) = (store_of(shared, offer.shard)?, offer.mark, (offer.length, offer.checksum));
+async fn take_in(
+    stream: &mut (impl AsyncRead + Unpin),
+    shared: &Shared,
+    offer: SnapshotOffer,
+) -> io::Result<SnapshotFile> {
+    let store = store_of(shared, offer.shard)?;
     let (chunks, chunks_out) = mpsc::channel(IN_FLIGHT);
-    let storing = spawn_blocking(move || store_all(&store, mark, chunks_out, expected));
-    let mut received = 0;
+    let storing = spawn_blocking(move || store_all(&store, &offer, chunks_out));
     loop {
         let frame = in_time(shared.timing.silence, frame::read(stream, MAX_FRAME), "the next chunk").await?;
         let chunk = match frame.kind {
@@ -136,11 +112,7 @@ async fn take_in(stream: &mut (impl AsyncRead + Unpin), shared: &Shared, offer: 
             other => return Err(garbage(format!("{other:?} in the middle of a snapshot"))),
         };
         let ended = chunk.is_none();
-        received += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
-        if received > offer.length {
-            return Err(garbage(format!("more than the {} bytes that were offered", offer.length)));
-        }
-        // A closed channel: the disk refused. Its error comes below.
+        // A closed channel: the disk refused, or more came than was offered. The error comes below.
         if chunks.send(chunk).await.is_err() || ended {
             return storing.await.map_err(io::Error::other)?;
         }
@@ -150,15 +122,14 @@ async fn take_in(stream: &mut (impl AsyncRead + Unpin), shared: &Shared, offer: 
 /// Stores what comes; `None` is the end. If there is no end, the snapshot never was.
 fn store_all(
     store: &SnapshotStore,
-    mark: SnapshotMark,
+    offer: &SnapshotOffer,
     mut chunks: mpsc::Receiver<Option<Vec<u8>>>,
-    expected: (u64, u32),
 ) -> io::Result<SnapshotFile> {
-    let mut writer = store.begin(mark).map_err(io::Error::other)?;
+    let mut receipt = SnapshotReceipt::begin(store, offer)?;
     while let Some(chunk) = chunks.blocking_recv() {
         match chunk {
-            Some(chunk) => io::Write::write_all(&mut writer, &chunk)?,
-            None => return writer.finish(Some(expected)).map_err(io::Error::other),
+            Some(chunk) => receipt.chunk(&chunk)?,
+            None => return receipt.finish(),
         }
     }
     Err(io::Error::other("the connection ended in the middle of a snapshot"))

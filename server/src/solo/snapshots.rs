@@ -1,6 +1,16 @@
 //! Snapshots of a node that somebody drives: taken, sent, received and installed a step at a time.
+//!
+//! A transfer goes: [`Turn::snapshot_sends`](super::Turn::snapshot_sends) at the leader → [`Solo::offer_snapshot`] there, whose offer and chunks
+//! travel → [`Solo::begin_snapshot`] at the follower, a [`SnapshotReceipt::chunk`] a piece, [`SnapshotReceipt::finish`] →
+//! [`Solo::snapshot_received`] there → [`Solo::snapshot_sent`] at the leader, also if anything on the way failed.
 
-use super::{Job, NodeId, PeerMessage, ShardId, Solo};
+use std::io;
+
+use doorbuster_raft::SnapshotSend;
+use doorbuster_raft::snapshot::SnapshotReader;
+use doorbuster_raft::transport::{SnapshotOffer, SnapshotReceipt};
+
+use super::{Job, NodeId, ShardId, Solo};
 use crate::shard::Event;
 
 impl Solo {
@@ -10,7 +20,8 @@ impl Solo {
         !self.jobs.is_empty()
     }
 
-    /// What the archive's thread does: writes one snapshot, or reads one that was received. The next turn learns of it.
+    /// What the archive's thread does: writes one snapshot, or reads one that was received. The next turn learns of it,
+    /// and says what failed.
     pub fn archive(&mut self) {
         let Some(job) = self.jobs.pop_front() else { return };
         if let Some((shard, event)) = self.archive.perform(job) {
@@ -18,12 +29,28 @@ impl Solo {
         }
     }
 
-    /// A snapshot that came with `message` is durable in the shard's store: the archive will install it.
-    pub fn snapshot_received(&mut self, shard: ShardId, message: PeerMessage) {
-        self.jobs.push_back(Job::Install(shard, Box::new(message)));
+    /// Opens the snapshot that a follower needs.
+    ///
+    /// # Errors
+    /// It is gone or damaged: the transfer has failed.
+    pub fn offer_snapshot(&self, shard: ShardId, send: &SnapshotSend) -> io::Result<(SnapshotOffer, SnapshotReader)> {
+        SnapshotOffer::of(self.archive.store(shard)?, shard.0, &send.message)
     }
 
-    /// How a transfer that [`Turn::snapshot_sends`](super::Turn::snapshot_sends) asked for has ended; `ok`: it is durable there.
+    /// Makes room for a snapshot that a peer offers.
+    ///
+    /// # Errors
+    /// There is no such shard, a newer one is stored already, or the disk refuses: the transfer has failed.
+    pub fn begin_snapshot(&self, offer: &SnapshotOffer) -> io::Result<SnapshotReceipt> {
+        SnapshotReceipt::begin(self.archive.store(ShardId(offer.shard))?, offer)
+    }
+
+    /// What was offered is durable in the shard's store: the archive will install it.
+    pub fn snapshot_received(&mut self, offer: SnapshotOffer) {
+        self.jobs.push_back(Job::Install(ShardId(offer.shard), Box::new(offer.message)));
+    }
+
+    /// How a transfer has ended; `ok`: it is durable there.
     pub fn snapshot_sent(&mut self, to: NodeId, shard: ShardId, ok: bool) {
         self.desk.inboxes.push_event(shard, Event::SnapshotSent(to, ok));
     }
