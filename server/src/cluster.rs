@@ -1,7 +1,7 @@
 //! What this node knows of the cluster at the moment: who leads which shard, what time it is there, how its
 //! own replicas stand. Written by the shard threads, read by everybody else.
 
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use doorbuster_protocol::reply::{NodeAddress, ShardMap, ShardStatus};
 use doorbuster_protocol::types::{LogIndex, NodeId, ShardId, StateHash, Timestamp};
@@ -25,6 +25,19 @@ struct ShardView {
     time: SharedTime,
     status: Mutex<ShardStatus>,
     reservations: AtomicUsize,
+    feed: AtomicUsize,
+    disputed: AtomicBool,
+}
+
+/// What a replica holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Reservations, live and retained.
+    pub reservations: usize,
+    /// Entries of the order feed that wait to be stored.
+    pub feed: usize,
+    /// It differs from another replica, and nobody can tell yet who is right.
+    pub disputed: bool,
 }
 
 impl ClusterView {
@@ -90,9 +103,24 @@ impl ClusterView {
         self.shards.iter().map(|shard| shard.reservations.load(Ordering::Relaxed)).sum()
     }
 
-    /// How this node's replica of the shard stands now, and how many reservations it knows. Shard thread.
-    pub fn set_status(&self, status: ShardStatus, reservations: usize) {
-        self.shard(status.shard).reservations.store(reservations, Ordering::Relaxed);
+    /// Entries of the order feeds of this node's replicas that wait to be stored.
+    #[must_use]
+    pub fn feed(&self) -> usize {
+        self.shards.iter().map(|shard| shard.feed.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Shards whose replica here differs from another, while nobody can tell who is right.
+    pub fn disputed(&self) -> impl Iterator<Item = ShardId> {
+        let disputed = self.shards.iter().zip(0..).filter(|(shard, _)| shard.disputed.load(Ordering::Relaxed));
+        disputed.map(|(_, shard)| ShardId(shard))
+    }
+
+    /// How this node's replica of the shard stands now, and what it holds. Shard thread.
+    pub fn set_status(&self, status: ShardStatus, counts: Counts) {
+        let shard = self.shard(status.shard);
+        shard.reservations.store(counts.reservations, Ordering::Relaxed);
+        shard.feed.store(counts.feed, Ordering::Relaxed);
+        shard.disputed.store(counts.disputed, Ordering::Relaxed);
         *self.shard(status.shard).status.lock() = status;
     }
 
@@ -127,6 +155,8 @@ impl ShardView {
             time: SharedTime::new(),
             status: Mutex::new(status),
             reservations: AtomicUsize::new(0),
+            feed: AtomicUsize::new(0),
+            disputed: AtomicBool::new(false),
         }
     }
 }

@@ -80,6 +80,9 @@ pub struct ServerConfig {
     pub inbox: usize,
     /// Commands that one log entry may carry. Default 1024, 1 to 4096.
     pub max_batch: usize,
+    /// Entries of one shard's order feed (about 100 bytes each, in memory on every node) that may wait to be stored; beyond
+    /// it new reserves and payments are answered `busy` until the database is back. Default 1000000, at least 1.
+    pub max_feed: usize,
     /// How long a request waits at most if it does not say. Default 5000 ms, 10 to 60000.
     pub default_wait_ms: u64,
     /// How long a client may take for its handshake. Default 5000 ms, at least 100.
@@ -180,6 +183,7 @@ impl Default for ServerConfig {
             max_connections: 10_000,
             inbox: 65_536,
             max_batch: 1024,
+            max_feed: 1_000_000,
             default_wait_ms: 5_000,
             handshake_ms: 5_000,
             shutdown_ms: 10_000,
@@ -281,7 +285,13 @@ impl ServerConfig {
             snapshots: SnapshotPolicy { entries: self.snapshot_entries, bytes: self.snapshot_bytes },
             // A sixteenth of what a snapshot may cut is 4 MiB by default.
             trailing_bytes: self.snapshot_bytes / 16,
-            queues: QueueLimits { backlog: inbox, waiting: inbox, reads: inbox, batch: self.max_batch },
+            queues: QueueLimits {
+                backlog: inbox,
+                waiting: inbox,
+                reads: inbox,
+                batch: self.max_batch,
+                feed: self.max_feed,
+            },
             inbox,
             tick: self.tick(),
             election_ticks: u32::try_from(self.election_ticks()).unwrap_or(u32::MAX),

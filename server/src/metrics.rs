@@ -77,6 +77,7 @@ table! {
         requests: "doorbuster_requests_total", "Requests decoded.";
         malformed: "doorbuster_malformed_total", "Requests and frames that could not be read.";
         busy: "doorbuster_busy_total", "Requests answered busy because a queue was full.";
+        feed_full: "doorbuster_feed_full_total", "Reserves and payments answered busy because the order feed waits to be stored.";
         waited_too_long: "doorbuster_waited_too_long_total", "Requests dropped because their caller had stopped waiting.";
         not_leader: "doorbuster_not_leader_total", "Requests for shards that another node leads.";
         outcome_unknown: "doorbuster_outcome_unknown_total", "Requests whose outcome a change of leader left unknown.";
@@ -91,6 +92,7 @@ table! {
         expired: "doorbuster_reservations_expired_total", "Reservations expired by time entries.";
         reads_by_lease: "doorbuster_reads_total" {"by" = "lease"}, "Linearizable reads by what made them safe.";
         reads_by_index: "doorbuster_reads_total" {"by" = "read_index"}, "Linearizable reads by what made them safe.";
+        state_disputes: "doorbuster_state_disputes_total", "Times that a replica here and another one had different states. Never anything but 0.";
         leader_changes: "doorbuster_leader_changes_total", "Times that a shard on this node changed its leader.";
         snapshots_written: "doorbuster_snapshots_total" {"what" = "written"}, "Snapshots by what was done with them.";
         snapshots_sent: "doorbuster_snapshots_total" {"what" = "sent"}, "Snapshots by what was done with them.";
@@ -103,6 +105,8 @@ table! {
         log_bytes: "doorbuster_log_bytes", "Size of the replicated log on disk.";
         log_segments: "doorbuster_log_segments", "Segment files of the replicated log.";
         reservations: "doorbuster_reservations", "Reservations known on this node's replicas, live and retained.";
+        feed_entries: "doorbuster_order_feed_entries", "Entries of the order feeds of this node's replicas that wait to be stored.";
+        shards_disputed: "doorbuster_shards_disputed", "Replicas here that differ from another, while nobody can tell who is right. Never anything but 0.";
         filter_bytes: "doorbuster_filter_bytes", "Memory of the filters that guard fast refusals.";
     }
     histograms {

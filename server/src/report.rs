@@ -41,6 +41,9 @@ impl AdminSource for Report {
         if let Some(shard) = statuses.iter().find(|shard| shard.diverged) {
             return Err(format!("shard {} differs from its other replicas and serves no more", shard.shard));
         }
+        if let Some(shard) = self.service.desk.view.disputed().next() {
+            return Err(format!("shard {shard} differs from another replica, and nobody can tell yet which is right"));
+        }
         let orphans = statuses.iter().filter(|shard| shard.leader.is_none()).count();
         if orphans > 0 { Err(format!("{orphans} of {} shards have no leader", statuses.len())) } else { Ok(()) }
     }
@@ -70,6 +73,8 @@ impl AdminSource for Report {
         metrics.log_bytes.set(usage.bytes as f64);
         metrics.log_segments.set(usage.segments as f64);
         metrics.reservations.set(self.service.desk.view.reservations() as f64);
+        metrics.feed_entries.set(self.service.desk.view.feed() as f64);
+        metrics.shards_disputed.set(self.service.desk.view.disputed().count() as f64);
         metrics.filter_bytes.set(self.service.desk.gate.filter_bytes() as f64);
         for (thread, inbox) in self.service.desk.inboxes.iter().enumerate() {
             Metrics::inbox_depth(thread).set(inbox.depth() as f64);

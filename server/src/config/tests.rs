@@ -75,6 +75,7 @@ fn every_rule_names_its_field_and_a_fix() {
         ("max_connections", "between 1 and", |c| c.max_connections = 0),
         ("inbox", "between 1024 and", |c| c.inbox = 10),
         ("max_batch", "between 1 and 4096", |c| c.max_batch = 0),
+        ("max_feed", "between 1 and", |c| c.max_feed = 0),
         ("default_wait_ms", "between 10 and 60000", |c| c.default_wait_ms = 60_001),
         ("handshake_ms", "between 100 and", |c| c.handshake_ms = 0),
         ("shutdown_ms", "between 0 and", |c| c.shutdown_ms = u64::MAX),

@@ -33,6 +33,7 @@ fn ranges(config: &ServerConfig, problems: &mut Vec<Invalid>) {
     check(range("segment_bytes", config.segment_bytes, 1 << 20..=1 << 30));
     check(range("max_connections", config.max_connections, 1..=1_000_000));
     check(range("inbox", config.inbox, 1024..=16 << 20));
+    check(range("max_feed", config.max_feed, 1..=usize::MAX));
     check(range("max_batch", config.max_batch, 1..=MAX_BATCH_REQUESTS));
     check(range("default_wait_ms", config.default_wait_ms, 10..=MAX_WAIT.get()));
     check(range("handshake_ms", config.handshake_ms, 100..=60_000));

@@ -35,6 +35,7 @@ impl Shard {
     /// Does everything there is to do now.
     pub fn advance(&mut self, round: &mut Round) {
         self.stirred = false;
+        self.attend_dispute(round);
         loop {
             self.revisit(round);
             let proposed = self.open() | self.propose(round);
@@ -46,10 +47,13 @@ impl Shard {
                 break;
             }
         }
+        self.attend_dispute(round);
         self.answer_reads(round);
         self.attend_role(round);
-        if self.role.is_open() {
+        if self.serving {
             self.around.gate.renew(self.id, self.node.lease_until());
+        }
+        if self.role.is_open() {
             self.around.view.set_time(self.id, round.now, self.clock.read(round.now));
         }
         self.take_snapshot(round);
@@ -67,7 +71,7 @@ impl Shard {
 
     fn may_propose(&self) -> bool {
         let full = self.pending.len() >= MAX_ENTRIES_IN_FLIGHT;
-        self.role.is_open() && !full && self.node.machine().diverged().is_none()
+        self.serves() && !full && self.node.machine().diverged().is_none()
     }
 
     /// Whether a time entry has work to do.
@@ -156,19 +160,27 @@ impl Shard {
             self.unsynced.push_back((append.ticket, round.now));
             round.appends.push(append);
         }
-        if self.node.machine_mut().take_restored() {
+        let restored = self.node.machine_mut().take_restored();
+        if restored {
             self.introduce_state();
         }
+        self.notice_difference(restored, round.now);
         self.show_state(&effects.applied, round);
         for applied in effects.applied {
             self.settle(applied, round);
         }
-        self.report_divergence();
         if let Some(change) = effects.role {
             self.change_role(change, round);
         }
         self.reads.confirmed(&effects.reads);
-        round.snapshot_sends.extend(effects.send_snapshot.into_iter().map(|send| (self.id, send)));
+        for send in effects.send_snapshot {
+            // A state that may be wrong is not multiplied: its copies would vote for it.
+            if self.diverged || self.dispute.is_contradicted() {
+                self.node.snapshot_sent(send.to, false);
+            } else {
+                round.snapshot_sends.push((self.id, send));
+            }
+        }
     }
 
     /// What was applied becomes visible at the gate, before anybody is answered.
@@ -203,7 +215,11 @@ impl Shard {
         for call in proposal.calls {
             // Without a result this replica has stopped applying: others may have gone on.
             let answer = results.next().map_or(Err(Failure::OutcomeUnknown), |result| result.map_err(Failure::Refused));
-            round.answers.push(call.to, answer);
+            if self.is_trusted() {
+                round.answers.push(call.to, answer);
+            } else {
+                self.withheld.push((call.to, answer));
+            }
         }
     }
 
@@ -226,7 +242,7 @@ impl Shard {
 
     /// Decides about reserves that wait for units, as far as that is possible by now.
     fn revisit(&mut self, round: &mut Round) {
-        if self.waiting.is_empty() || !self.role.is_open() {
+        if self.waiting.is_empty() || !self.serves() {
             return;
         }
         let mut products = std::mem::take(&mut self.queued);
@@ -269,6 +285,9 @@ impl Shard {
         if inventory.knows(reserve.reservation) {
             return Decision::Enter(None);
         }
+        if self.feed_is_full() {
+            return Decision::Answer(Err(super::feed::FULL));
+        }
         // Only when no other reserve of the product is on its way, and nobody else can lead.
         let settled = settled && self.node.lease_holds(round.now);
         if settled && let Some(refusal) = inventory.refuse_reserve(self.clock.read(round.now), reserve) {
@@ -277,15 +296,6 @@ impl Shard {
         // Without a ticket although it would be granted: others, who came later, were faster to take the tickets.
         let ticket = self.around.gate.take(reserve.product, reserve.quantity);
         ticket.map_or(Decision::Stay, |ticket| Decision::Enter(Some(ticket)))
-    }
-
-    fn report_divergence(&mut self) {
-        let Some(reason) = self.node.machine().diverged() else { return };
-        if !self.diverged {
-            tracing::error!(shard = self.id.0, reason, "this replica differs from the others and serves no more");
-            self.diverged = true;
-            self.around.gate.follow(self.id);
-        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! A shard's inventory as the replicated state machine: takes log entries apart, compares digests, applies.
 //!
-//! What it does depends on the entries alone. A replica whose digest differs from the proposer's, or that
-//! cannot read an entry that a quorum has accepted, applies nothing more and says so: wrong counts are
-//! worse than none.
+//! What it does depends on the entries alone. That its digest differs from an entry's proposer's is noted, for the
+//! replicas to find out whose is right (`dispute`). A replica that was found wrong, or that cannot read an entry that a
+//! quorum has accepted, applies nothing more and says so: wrong counts are worse than none.
 
 use std::io;
 
@@ -10,10 +10,12 @@ use doorbuster_inventory::{Frozen as FrozenInventory, Inventory, Limits};
 use doorbuster_protocol::command::{Command, Reserve};
 use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::reply::Reply;
-use doorbuster_protocol::types::{LogIndex, ReservationId, ShardId, Timestamp};
+use doorbuster_protocol::types::{LogIndex, ReservationId, ShardId, StateHash, Timestamp};
 use doorbuster_raft::{Frozen, StateMachine};
 
+use super::dispute::Known;
 use super::entry::{self, HashRing};
+use super::vote::Digest;
 
 /// One shard's state and what is needed to compare it with the other replicas'.
 pub struct Machine {
@@ -22,9 +24,21 @@ pub struct Machine {
     inventory: Inventory,
     recent: HashRing,
     keep_results: bool,
+    difference: Option<Difference>,
     diverged: Option<String>,
     applied_bytes: u64,
     restored: bool,
+}
+
+/// An entry's proposer had another state than this replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// This replica's digest where they were compared.
+    pub own: Digest,
+    /// The proposer's.
+    pub proposers: StateHash,
+    /// The entry that told.
+    pub entry: LogIndex,
 }
 
 /// What one log entry did.
@@ -57,7 +71,17 @@ impl Machine {
     fn of(shard: ShardId, limits: Limits, inventory: Inventory) -> Self {
         let mut recent = HashRing::default();
         recent.note(inventory.applied(), inventory.state_hash());
-        Self { shard, limits, inventory, recent, keep_results: false, diverged: None, applied_bytes: 0, restored: true }
+        Self {
+            shard,
+            limits,
+            inventory,
+            recent,
+            keep_results: false,
+            difference: None,
+            diverged: None,
+            applied_bytes: 0,
+            restored: true,
+        }
     }
 
     /// The shard's state.
@@ -93,19 +117,40 @@ impl Machine {
         self.diverged.as_deref()
     }
 
-    fn compare(&self, index: LogIndex, header: &entry::Header) -> Result<(), String> {
-        match self.recent.at(header.checked) {
-            Some(ours) if ours != header.hash => Err(format!(
-                "shard {}: state at index {} has digest {:016x} here and {:016x} at the leader (seen at index {index})",
-                self.shard, header.checked, ours.0, header.hash.0
-            )),
-            _ => Ok(()),
+    /// This replica's state is wrong, as far as the replicas could find out: from now on it applies nothing.
+    pub fn diverge(&mut self, reason: String) {
+        self.diverged.get_or_insert(reason);
+    }
+
+    /// The first difference from a proposer since the last call.
+    pub fn take_difference(&mut self) -> Option<Difference> {
+        self.difference.take()
+    }
+
+    /// The digest of the present state.
+    #[must_use]
+    pub fn latest(&self) -> Digest {
+        Digest { index: self.inventory.applied(), hash: self.inventory.state_hash() }
+    }
+
+    /// What is known of this replica's digest at an index.
+    #[must_use]
+    pub fn known(&self, index: LogIndex) -> Known {
+        if index > self.inventory.applied() {
+            return Known::NotYet;
         }
+        self.recent.at(index).map_or(Known::Forgotten, Known::Hash)
+    }
+
+    fn compare(&mut self, entry: LogIndex, header: &entry::Header) {
+        let Some(hash) = self.recent.at(header.checked).filter(|ours| *ours != header.hash) else { return };
+        let own = Digest { index: header.checked, hash };
+        self.difference.get_or_insert(Difference { own, proposers: header.hash, entry });
     }
 
     fn apply_entry(&mut self, index: LogIndex, data: &[u8]) -> Result<EntryOutcome, String> {
         let (header, commands) = entry::decode(data).map_err(|error| self.unreadable(index, &error))?;
-        self.compare(index, &header)?;
+        self.compare(index, &header);
         // A new leader may propose before it has applied everything of its predecessors', whose stamps
         // may be later than its own. All replicas see the same two numbers here.
         let time = header.stamp.max(self.inventory.time());
@@ -211,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_with_another_digest_stops() {
+    fn a_difference_from_the_proposer_is_noted_and_one_that_diverged_applies_nothing() {
         let mut machine = machine();
         machine.keep_results(true);
         let entry = payload(5, now(&machine), &[adjust(1)]);
@@ -219,14 +264,19 @@ mod tests {
         let (index, hash) = now(&machine);
         // An index that is not known any more, or never was, is not compared.
         machine.apply(8, &payload(5, (LogIndex(2), StateHash(1)), &[adjust(1)]));
-        assert_eq!(machine.diverged(), None);
-        let entry = payload(6, (index, StateHash(hash.0 ^ 1)), &[adjust(2)]);
-        assert!(machine.apply(9, &entry).results.is_empty());
-        let reason = machine.diverged().expect("the digests differ").to_owned();
-        assert!(reason.contains("shard 3") && reason.contains("index 7"), "{reason}");
-        let applied = machine.inventory().applied();
-        machine.apply(10, &payload(9, now(&machine), &[adjust(3)]));
-        assert_eq!(machine.inventory().applied(), applied, "nothing is applied any more");
+        assert_eq!(machine.take_difference(), None);
+        let proposers = StateHash(hash.0 ^ 1);
+        assert_eq!(machine.apply(9, &payload(6, (index, proposers), &[adjust(2)])).results.len(), 1);
+        machine.apply(10, &payload(6, (LogIndex(8), StateHash(3)), &[adjust(2)]));
+        let first = Difference { own: Digest { index, hash }, proposers, entry: LogIndex(9) };
+        assert_eq!((machine.take_difference(), machine.take_difference()), (Some(first), None));
+        assert_eq!((machine.known(index), machine.known(LogIndex(2))), (Known::Hash(hash), Known::Forgotten));
+        assert_eq!(machine.known(LogIndex(11)), Known::NotYet);
+        machine.diverge("it was outvoted".to_owned());
+        let entry = payload(9, now(&machine), &[adjust(3)]);
+        assert!(machine.apply(11, &entry).results.is_empty());
+        assert_eq!(machine.inventory().applied(), LogIndex(10), "nothing is applied any more");
+        assert_eq!(machine.diverged(), Some("it was outvoted"));
     }
 
     #[test]

@@ -5,18 +5,23 @@
 //! - An answer to a command comes from the log entry it was proposed in, found by (term, index).
 //! - A refusal that did not go through the log, and every read, rests on applied entries under a lease that holds
 //!   (or a quorum's confirmation), and never overtakes a reserve of the same product that is on its way.
+//! - Nothing is answered from a state that a majority of the replicas may not have.
 //! - Whatever is held for a caller is bounded and ends by the time the caller waits no more.
 
 mod advance;
+mod agreement;
 mod backlog;
 mod call;
+mod dispute;
 pub mod entry;
+mod feed;
 mod machine;
 mod observe;
 mod pending;
 mod reads;
 mod role;
 mod snapshots;
+mod vote;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -26,6 +31,7 @@ use bytes::Bytes;
 use doorbuster_protocol::command::Command;
 use doorbuster_protocol::failure::Failure;
 use doorbuster_protocol::query::Query;
+use doorbuster_protocol::reply::Answer;
 use doorbuster_protocol::request::RequestBody;
 use doorbuster_protocol::types::{Millis, NodeId, ProductId, ShardId, Timestamp};
 use doorbuster_raft::{Append, Monotonic, Node, PeerMessage, SnapshotMark, SnapshotSend};
@@ -38,9 +44,10 @@ pub use snapshots::{SnapshotJob, SnapshotPolicy};
 use crate::clock::{ClusterClock, WallClocks};
 use crate::cluster::ClusterView;
 use crate::gate::Gate;
-use crate::mailbox::Outgoing;
+use crate::mailbox::{Outgoing, ReplyTo};
 use crate::metrics::Metrics;
 use backlog::Backlog;
+use dispute::Dispute;
 use pending::Pending;
 use reads::Reads;
 use role::Role;
@@ -74,6 +81,8 @@ pub struct QueueLimits {
     pub reads: usize,
     /// Commands in one log entry.
     pub batch: usize,
+    /// Entries of the order feed. Beyond it nothing begins that would add to it: see [`feed`].
+    pub feed: usize,
 }
 
 /// Something rare that a shard is told.
@@ -135,11 +144,21 @@ pub struct Shard {
     draining: bool,
     /// The term in which leadership was first handed over because of draining.
     handed_over_in: Option<u64>,
+    /// When leadership may be offered to another node again.
+    handover_after: Monotonic,
+    /// The replica has stopped, as far as the others were told.
     diverged: bool,
+    dispute: Dispute,
+    /// The gate answers for this shard.
+    serving: bool,
+    /// Answers from entries that were applied while the state is in doubt; no more than were in flight.
+    withheld: Vec<(ReplyTo, Answer)>,
     /// Last log index applied.
     applied: u64,
     /// Most commands in one log entry.
     batch: usize,
+    /// Most entries of the order feed before nothing begins that adds to it.
+    max_feed: usize,
     /// The log took no entry: the next one is offered no sooner.
     propose_after: Monotonic,
     /// Writes that are on their way to disk, and since when.
@@ -163,6 +182,8 @@ impl Shard {
         let clock = ClusterClock::new(node.machine().inventory().time(), now);
         let status = node.status();
         let (applied, snapshots) = (status.applied, Snapshots::new(policy, status.snapshot.index));
+        let own = around.view.node();
+        let others = node.voters().iter().map(|voter| node_id(*voter)).filter(|voter| *voter != own).collect();
         Self {
             id,
             node,
@@ -177,9 +198,14 @@ impl Shard {
             stirred: true,
             draining: false,
             handed_over_in: None,
+            handover_after: Monotonic(0),
             diverged: false,
+            dispute: Dispute::new(others),
+            serving: false,
+            withheld: Vec::new(),
             applied,
             batch: limits.batch,
+            max_feed: limits.feed,
             propose_after: Monotonic(0),
             unsynced: VecDeque::new(),
             touched: Vec::new(),
@@ -198,7 +224,7 @@ impl Shard {
         if let RequestBody::Query(Query::Audit { .. }) = call.body {
             return round.answers.push(call.to, Ok(self.audit()));
         }
-        if self.node.machine().diverged().is_some() {
+        if self.is_stuck(round.now) {
             return round.answers.push(call.to, Err(Failure::Diverged));
         }
         if !self.role.leads() {
@@ -206,6 +232,10 @@ impl Shard {
         }
         if self.draining {
             return round.answers.push(call.to, Err(Failure::ShuttingDown));
+        }
+        if self.feed_is_full() && self.would_add_to_feed(&call) {
+            self.around.metrics.feed_full.increment(1);
+            return round.answers.push(call.to, Err(feed::FULL));
         }
         self.stirred = true;
         let refused = match &call.body {
@@ -223,8 +253,11 @@ impl Shard {
 
     /// A message came from a peer.
     pub fn step(&mut self, message: PeerMessage, now: Monotonic) {
-        self.node.step(now, message);
         self.stirred = true;
+        match message.note() {
+            Some(note) => self.hear(node_id(message.from()), note, now),
+            None => self.node.step(now, message),
+        }
     }
 
     /// A log write is on disk.
@@ -278,9 +311,9 @@ impl Shard {
         self.waiting.overdue(now, &mut ended);
         self.reads.overdue(now, &mut ended);
         self.waiting.prune(self.backlog.settled_through(&self.pending));
+        self.avoid_the_wrong(now);
         self.trim_filter();
-        let reservations = self.node.machine().inventory().reservation_ids().len();
-        self.around.view.set_status(self.status(now), reservations);
+        self.around.view.set_status(self.status(now), self.counts());
     }
 
     /// From now on no new requests; what is under way is finished, then leadership handed over.
@@ -292,8 +325,8 @@ impl Shard {
     /// Whether nobody is left to answer, and the shard is led elsewhere, can only be led here, or was given back.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        let idle =
-            self.backlog.is_empty() && self.pending.is_empty() && self.waiting.is_empty() && self.reads.is_empty();
+        let answered = self.waiting.is_empty() && self.reads.is_empty() && self.withheld.is_empty();
+        let idle = self.backlog.is_empty() && self.pending.is_empty() && answered;
         idle && (!self.role.leads() || self.node.status().peers.is_empty() || self.was_given_back())
     }
 

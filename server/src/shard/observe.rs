@@ -6,6 +6,7 @@ use doorbuster_protocol::types::LogIndex;
 use doorbuster_raft::{Entry, Monotonic, NodeStatus};
 
 use super::{Shard, node_id};
+use crate::cluster::Counts;
 
 /// How many wait in a queue, and how many may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,13 +40,24 @@ impl Shard {
             shard: self.id,
             term: status.term,
             leader: status.leader.map(node_id),
-            leading: self.role.is_open() && self.node.lease_holds(now),
+            leading: self.serves() && self.node.lease_holds(now),
             commit: LogIndex(status.commit),
             applied: LogIndex(status.applied),
             first: LogIndex(status.first),
             state_hash: machine.inventory().state_hash(),
             time: machine.inventory().time(),
             diverged: machine.diverged().is_some(),
+        }
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let inventory = self.node.machine().inventory();
+        Counts {
+            reservations: inventory.reservation_ids().len(),
+            feed: inventory.feed_len(),
+            disputed: self.dispute.is_contradicted(),
         }
     }
 

@@ -97,7 +97,7 @@ impl Reads {
 impl Shard {
     /// Answers what may be answered, asks for confirmation of the rest.
     pub(super) fn answer_reads(&mut self, round: &mut Round) {
-        if self.reads.is_empty() || !self.role.is_open() {
+        if self.reads.is_empty() || !self.serves() {
             return;
         }
         self.reads.repeat(round.now);

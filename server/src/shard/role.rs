@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use doorbuster_protocol::failure::Failure;
 use doorbuster_protocol::types::{ProductId, Timestamp};
 use doorbuster_raft::{Monotonic, ProposeError, Proposed, RoleChange};
 
@@ -41,8 +42,6 @@ pub(super) enum Role {
     Leading {
         /// Since which term.
         term: u64,
-        /// When leadership may be offered to another node again.
-        handover_after: Monotonic,
     },
 }
 
@@ -59,7 +58,7 @@ impl Role {
 
     fn term(&self) -> Option<u64> {
         match self {
-            Self::Opening { term, .. } | Self::Leading { term, .. } => Some(*term),
+            Self::Opening { term, .. } | Self::Leading { term } => Some(*term),
             Self::Following | Self::SteppedDown { .. } => None,
         }
     }
@@ -96,6 +95,9 @@ impl Shard {
     /// Proposes the opening entry, and serves when it is applied. Whether anything was done.
     pub(super) fn open(&mut self) -> bool {
         let Role::Opening { term, opening: None } = self.role else { return false };
+        if self.diverged {
+            return false;
+        }
         // Stamp 0 asks for no time: the clock starts when everything before is applied.
         let header = Header { stamp: Timestamp(0), ..self.header() };
         match self.node.propose(Builder::new(header).finish()) {
@@ -114,10 +116,11 @@ impl Shard {
         if opening != applied {
             return;
         }
-        self.role = Role::Leading { term, handover_after: Monotonic(0) };
+        self.role = Role::Leading { term };
         self.clock.lead(round.now, self.around.wall_clocks.median(round.now, round.wall));
         self.around.view.set_time(self.id, round.now, self.clock.read(round.now));
-        self.around.gate.lead(self.id);
+        self.ask_before_serving(round.now);
+        self.show_service();
     }
 
     /// After a role or a handover came to an end: what is due by time alone.
@@ -128,7 +131,9 @@ impl Shard {
                 self.node.machine_mut().keep_results(false);
                 self.role = Role::Following;
             }
-            Role::Leading { handover_after, .. } if round.now >= handover_after && self.wants_to_hand_over() => {
+            Role::Opening { .. } | Role::Leading { .. }
+                if round.now >= self.handover_after && self.wants_to_hand_over() =>
+            {
                 self.hand_over(round);
             }
             _ => {}
@@ -137,7 +142,7 @@ impl Shard {
 
     fn wants_to_hand_over(&self) -> bool {
         let idle = self.backlog.is_empty() && self.pending.is_empty() && self.waiting.is_empty();
-        (self.draining && idle && !self.was_given_back()) || self.node.machine().diverged().is_some()
+        (self.role.is_open() && self.draining && idle && !self.was_given_back()) || self.diverged
     }
 
     /// Leadership was handed over to shut down, and came back: the other node shuts down too, and the two would pass
@@ -149,23 +154,30 @@ impl Shard {
 
     fn hand_over(&mut self, round: &Round) {
         let peers = self.node.status().peers;
-        let best = peers.iter().filter(|peer| peer.active && !peer.snapshot).max_by_key(|peer| peer.matched);
+        let wrong: Vec<_> = self.dispute.wrong(round.now).collect();
+        let able = peers.iter().filter(|peer| peer.active && !peer.snapshot && !wrong.contains(&node_id(peer.node)));
+        let best = able.max_by_key(|peer| peer.matched);
         if let Some(peer) = best
             && self.node.transfer_leadership(peer.node)
             && self.draining
         {
             self.handed_over_in = self.handed_over_in.or(self.role.term());
         }
-        if let Role::Leading { handover_after, .. } = &mut self.role {
-            *handover_after = round.now.after(HANDOVER_RETRY);
-        }
+        self.handover_after = round.now.after(HANDOVER_RETRY);
     }
 
     /// Stops serving: everybody whose command was not proposed hears who leads instead.
     fn close(&mut self, round: &mut Round) {
+        self.serving = false;
         self.around.gate.follow(self.id);
         self.clock.follow();
-        let failure = self.not_leader();
+        self.ask_no_more();
+        self.refuse_everybody(&self.not_leader(), round);
+    }
+
+    /// Nobody waits any longer, except for what is in flight.
+    pub(super) fn refuse_everybody(&mut self, failure: &Failure, round: &mut Round) {
+        self.disclaim(round);
         let answers = &mut round.answers;
         while let Some(call) = self.backlog.pop() {
             answers.push(call.to, Err(failure.clone()));

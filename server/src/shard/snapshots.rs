@@ -77,7 +77,8 @@ impl Shard {
     pub(super) fn take_snapshot(&mut self, round: &mut Round) {
         let machine = self.node.machine();
         let (applied, bytes) = (self.applied, machine.applied_bytes());
-        if machine.diverged().is_some() || !self.snapshots.is_due(applied, bytes, round.now) {
+        // A state that may be wrong is not what a restart shall begin with.
+        if !self.is_trusted() || !self.snapshots.is_due(applied, bytes, round.now) {
             return;
         }
         let (mark, frozen) = self.node.freeze();

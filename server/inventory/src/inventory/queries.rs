@@ -90,6 +90,13 @@ impl Inventory {
         self.feed.page(after, page(limit))
     }
 
+    /// Entries of the order feed that nobody has acknowledged.
+    #[must_use]
+    pub fn feed_len(&self) -> usize {
+        let length = self.feed.last().get() - self.feed.acknowledged().get();
+        usize::try_from(length).unwrap_or(usize::MAX)
+    }
+
     pub(super) fn view(&self, reservation: &Reservation) -> ReservationView {
         ReservationView {
             product: self.product_of(reservation).spec.product,
