@@ -12,6 +12,7 @@ pub mod port;
 pub mod rng;
 pub mod scenario;
 pub mod trace;
+pub mod workload;
 pub mod world;
 
 pub use counters::Counters;
