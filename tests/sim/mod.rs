@@ -4,6 +4,7 @@
 //! that must hold. Everything that happens derives from the scenario: the same one gives the same trace hash. No real
 //! time, thread, randomness of the machine or order of a hash map has a part in a run.
 
+pub mod cli;
 pub mod counters;
 pub mod disk;
 pub mod faults;

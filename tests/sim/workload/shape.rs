@@ -83,33 +83,6 @@ impl Shape {
             database_failures: [0, 10, 40][rng.index(3)],
         }
     }
-
-    /// Smaller ones that may show the same, the smallest first.
-    #[must_use]
-    pub fn smaller(&self) -> Vec<Self> {
-        let mut smaller = Vec::new();
-        let mut with = |change: &dyn Fn(&mut Self)| {
-            let mut other = self.clone();
-            change(&mut other);
-            if other != *self && !smaller.contains(&other) {
-                smaller.push(other);
-            }
-        };
-        with(&|shape| shape.products = 1);
-        with(&|shape| shape.shoppers = 1);
-        with(&|shape| shape.shoppers = shape.shoppers.div_ceil(2));
-        with(&|shape| shape.crowds = 0);
-        with(&|shape| shape.payers = 0);
-        with(&|shape| shape.readers = 0);
-        with(&|shape| shape.operators = 0);
-        with(&|shape| shape.writers = 0);
-        with(&|shape| shape.writers = shape.writers.min(1));
-        with(&|shape| shape.deaths = 0);
-        with(&|shape| shape.database_failures = 0);
-        with(&|shape| shape.wishes = (shape.wishes / 4).max(2));
-        with(&|shape| shape.wishes = (shape.wishes / 2).max(2));
-        smaller
-    }
 }
 
 impl Mix {
