@@ -10,6 +10,7 @@ mod expiry;
 mod idempotency;
 mod leader_completeness;
 mod ledger;
+pub mod linearizability;
 mod log_matching;
 mod log_witness;
 mod one_leader;
