@@ -349,6 +349,7 @@ impl<S: StateMachine> Node<S> {
         peers.sort_unstable_by_key(|peer| peer.node);
         NodeStatus {
             term: raft.term,
+            vote: raft.vote,
             leader: self.leader(),
             leading,
             commit: raft.raft_log.committed,

@@ -5,13 +5,17 @@
 //! time, thread, randomness of the machine or order of a hash map has a part in a run.
 
 pub mod cli;
+pub mod clocks;
 pub mod counters;
 pub mod disk;
 pub mod faults;
 pub mod marks;
+pub mod net;
 pub mod port;
+pub mod probe;
 pub mod rng;
 pub mod scenario;
+pub mod schedule;
 pub mod trace;
 pub mod workload;
 pub mod world;

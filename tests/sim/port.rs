@@ -57,6 +57,7 @@ pub struct Port<'a> {
     pub(super) history: &'a mut History,
     pub(super) next_link: &'a mut u64,
     pub(super) orders: &'a mut Vec<Order>,
+    pub(super) heard: &'a mut Vec<usize>,
     pub(super) tracing: bool,
 }
 
@@ -139,6 +140,7 @@ impl Port<'_> {
     /// # Panics
     /// If it has ended before, or is another actor's: a bug of the actor.
     pub fn returned(&mut self, operation: usize, heard: Heard) {
+        self.heard.push(operation);
         let operation = &mut self.history.operations[operation];
         assert!(operation.client == self.client && operation.returned.is_none(), "ends its own operations, once");
         operation.returned = Some(self.now);

@@ -80,6 +80,8 @@ pub enum ReadError {
 pub struct NodeStatus {
     /// The present term.
     pub term: u64,
+    /// Whom this replica has voted for in this term; 0 is nobody.
+    pub vote: NodeId,
     /// The leader, if known.
     pub leader: Option<NodeId>,
     /// This node is the leader.
