@@ -149,6 +149,7 @@ fn play(seed: u64) -> (Toy, bool) {
             history: &mut toy.history,
             next_link: &mut toy.next_link,
             orders: &mut orders,
+            heard: &mut Vec::new(),
             tracing: false,
         };
         actors[actor].act(what, &mut port);
