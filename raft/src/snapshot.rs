@@ -110,14 +110,15 @@ impl SnapshotStore {
     pub fn open(disk: Arc<dyn Disk>, directory: &Path, shard: ShardId) -> Result<Self, SnapshotError> {
         let directory = directory.to_owned();
         create_durable_dir(&*disk, &directory).map_err(|e| failed("create directory", &directory, e))?;
-        // A snapshot that was renamed just before the end must not vanish after it has been seen.
-        disk.sync_dir(&directory).map_err(|e| failed("sync directory", &directory, e))?;
         for name in disk.list(&directory).map_err(|e| failed("list", &directory, e))? {
             if format::is_temporary(&name) {
                 let path = directory.join(name);
                 disk.remove(&path).map_err(|e| failed("remove leftover", &path, e))?;
             }
         }
+        // A snapshot that was renamed just before the end must not vanish after it has been seen; and a leftover whose name
+        // is used again must not come back with what is renamed then.
+        disk.sync_dir(&directory).map_err(|e| failed("sync directory", &directory, e))?;
         let inner = Inner { disk, directory, shard, attempts: AtomicU64::new(0), names: Mutex::new(()) };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -33,6 +33,8 @@ pub fn replace_small(disk: &dyn Disk, directory: &Path, name: &str, contents: &[
     let file = match disk.create(&temporary, 0) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             disk.remove(&temporary)?;
+            // Else a crash may keep the rename below and not this: the leftover would get the name.
+            disk.sync_dir(directory)?;
             disk.create(&temporary, 0)?
         }
         created => created?,

@@ -4,7 +4,7 @@ pub(crate) mod fault;
 
 use std::{io, path::Path};
 
-use super::{Disk, RealDisk, write_whole};
+use super::{Disk, RealDisk, read_small, replace_small, write_whole};
 use fault::{Dice, Fault, FaultDisk};
 
 fn keeps_the_contract(disk: &dyn Disk, directory: &Path) {
@@ -100,4 +100,35 @@ fn a_short_write_is_an_error_that_says_so() {
     disk.arm(Fault::ShortWrite);
     let error = write_whole(&*file, 0, &[1; 100]).unwrap_err();
     assert!(error.to_string().contains("50 of 100 bytes"), "{error}");
+}
+
+#[test]
+fn a_small_file_is_the_old_one_or_the_new_one() {
+    let directory = Path::new("/d");
+    let contents = |version: u8| vec![version; 700 + 100 * usize::from(version)];
+    for seed in 0..3_000 {
+        let (disk, mut dice) = (FaultDisk::default(), Dice(seed));
+        replace_small(&disk, directory, "file", &contents(0)).unwrap();
+        let mut sure = 0;
+        for version in 1..=4 {
+            // First while it is written, then while it gets its name: the second time finds what the first left behind.
+            disk.crash_after(if version % 2 == 1 { 2 + dice.below(2) } else { 5 + dice.below(5) });
+            let replaced = replace_small(&disk, directory, "file", &contents(version)).is_ok();
+            // A process that stops, and a machine that does.
+            if dice.chance(30) {
+                disk.restart()
+            } else {
+                disk.crash(&mut dice)
+            }
+            let found = read_small(&disk, &directory.join("file")).unwrap();
+            let is = (0..=4).find(|known| contents(*known) == found).expect("one of them, in whole");
+            assert!(
+                (sure..=version).contains(&is) && (!replaced || is == version),
+                "seed {seed}: {is} after {version}"
+            );
+            if replaced {
+                sure = version;
+            }
+        }
+    }
 }

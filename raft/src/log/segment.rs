@@ -64,9 +64,14 @@ pub(super) fn list(disk: &dyn Disk, config: &LogConfig) -> Result<Vec<u64>, LogE
         Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(e) => return Err(LogError::io("list", directory, e, disk)),
     };
-    for name in names.iter().filter(|name| name.ends_with(TEMPORARY)) {
+    let leftovers: Vec<_> = names.iter().filter(|name| name.ends_with(TEMPORARY)).collect();
+    for name in &leftovers {
         let path = directory.join(name);
         disk.remove(&path).map_err(|e| LogError::io("remove leftover", &path, e, disk))?;
+    }
+    if !leftovers.is_empty() {
+        // Else a crash may keep the next segment's rename and not this: the leftover would get the segment's name.
+        disk.sync_dir(directory).map_err(|e| LogError::io("sync directory", directory, e, disk))?;
     }
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.strip_suffix(NAMED)?.parse().ok()).collect();
     numbers.sort_unstable();
