@@ -198,7 +198,10 @@ fn in_time(
     let knew = log.changed_before(id, index).is_some_and(|brought| has_applied(brought, earlier));
     let own = (1..index).rev().map_while(|before| log.entry(before).map(|it| (before, it)));
     let mut own = own.take_while(|(_, before)| before.term == entry.term);
-    let on_its_way = own.find(|(_, before)| expires(before)).is_some_and(|(before, _)| !has_applied(before, at));
+    // What is applied in the turn of the proposal is applied after it.
+    let before_turn = Moment(at.0.saturating_sub(1));
+    let on_its_way =
+        own.find(|(_, before)| expires(before)).is_some_and(|(before, _)| !has_applied(before, before_turn));
     if !knew || on_its_way {
         return Ok(());
     }

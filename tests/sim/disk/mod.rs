@@ -203,6 +203,7 @@ impl SimDisk {
 
     /// Another, empty disk is in its place.
     pub fn replace(&self) {
+        self.disarm();
         self.state.lock().names = Names::default();
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use doorbuster_raft::disk::{Disk, DiskFile};
+use doorbuster_raft::disk::{Disk, DiskFile, SECTOR_BYTES};
 use parking_lot::Mutex;
 
 use super::super::trace::{fold, fold_bytes};
@@ -229,7 +229,9 @@ impl DiskFile for SimFile {
         }
         let mut taken = data.len();
         if counts_down(&mut state.short_write_in) {
-            taken = state.rng.index(data.len());
+            // The page cache takes whole blocks.
+            let end = (offset + state.rng.index(data.len())) / SECTOR_BYTES * SECTOR_BYTES;
+            taken = end.saturating_sub(offset);
             state.happened.push(Happening::ShortWrite(self.path.clone()));
             state.note(|| format!("a short write: {taken} of {} bytes", data.len()));
         }

@@ -63,7 +63,7 @@ impl Event {
             | Self::Flush { node, .. }
             | Self::Archive { node, .. }
             | Self::Keepalive { node, .. } => Some(*node),
-            Self::PeerFrame { to, .. } | Self::PeerConnect { to, .. } => Some(*to),
+            Self::PeerFrame { to, .. } => Some(*to),
             _ => None,
         }
     }

@@ -119,7 +119,7 @@ impl Run {
             node.fate = Fate::Refused;
             self.marks.reach("lost_disk_refused_by_itself");
             self.counters.count("refused_lost_disk");
-        } else if node.names_damage(said) {
+        } else if !node.damaged.is_empty() && node.names_a_file(said) {
             node.fate = Fate::Refused;
             self.marks.reach("damage_refused");
             self.counters.count("refused_damage");

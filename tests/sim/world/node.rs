@@ -110,9 +110,9 @@ impl Node {
         (0..self.config.shards).any(|shard| self.leads(ShardId(shard)).is_some())
     }
 
-    /// Whether `text` names one of the files that were damaged.
-    pub(super) fn names_damage(&self, text: &str) -> bool {
-        self.damaged.iter().any(|place| text.contains(&place.file.display().to_string()))
+    /// Whether `text` names a file of its data folder. What is missing in one may show in the next.
+    pub(super) fn names_a_file(&self, text: &str) -> bool {
+        self.disk.files().iter().any(|file| text.contains(&file.display().to_string()))
     }
 
     /// Damage that is still on disk, as far as file names tell.

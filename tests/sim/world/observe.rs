@@ -83,7 +83,10 @@ impl Run {
                     self.marks.reach("snapshot_installed");
                     self.counters.count("snapshots_installed");
                 }
-                self.see(Observation::Applied { node, shard, entries, inventory, cluster_time });
+                // A snapshot of what was there already (but for Raft's own entries) has moved nothing.
+                if whole || inventory.applied().0 > before || before == 0 {
+                    self.see(Observation::Applied { node, shard, entries, inventory, cluster_time });
+                }
             }
             let lengths = replica.queues();
             let pair = |queue: doorbuster_server::shard::QueueLength| (queue.length, queue.bound);

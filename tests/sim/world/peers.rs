@@ -50,7 +50,8 @@ impl Run {
             return;
         }
         let cut = self.net.is_cut(from, to) || self.net.is_cut(to, from);
-        let reached = !cut && self.nodes[to].is_up() && self.nodes[from].paused_until <= self.now();
+        let stands_still = self.nodes[from].paused_until.max(self.nodes[to].paused_until) > self.now();
+        let reached = !cut && self.nodes[to].is_up() && !stands_still;
         if !reached || !self.shake_hands(from, to) {
             return self.connect_later(from, to);
         }
