@@ -55,6 +55,13 @@ pub enum Observation<'a> {
         /// In which term.
         term: u64,
     },
+    /// A node that led its shard believes so no more. (One whose process ended is not heard of.)
+    Follows {
+        /// Which.
+        node: NodeId,
+        /// Of what.
+        shard: ShardId,
+    },
     /// A node is about to write to its log (not durable yet).
     Appends {
         /// Which.

@@ -136,6 +136,10 @@ impl Checker for Expiry {
                 *leader = (*leader).max((*term, *node));
                 Ok(())
             }
+            Observation::Follows { node, shard } => {
+                self.leaders.retain(|of, (_, leader)| of != shard || leader != node);
+                Ok(())
+            }
             Observation::Appends { node, shard, entries, .. } => {
                 self.appends(seen.at, *node, *shard, entries);
                 Ok(())
@@ -146,7 +150,8 @@ impl Checker for Expiry {
                 self.applied.entry((*node, *shard)).or_default().push((last, seen.at));
                 judged
             }
-            Observation::Started { node } => {
+            Observation::Started { node } | Observation::Ended { node, .. } => {
+                self.leaders.retain(|_, (_, leader)| leader != node);
                 self.applied.retain(|(of, _), _| of != node);
                 self.overdue.retain(|(of, _), _| of != node);
                 Ok(())
@@ -187,7 +192,8 @@ fn in_time(
     let Some((deadline, id)) = entry.next_deadline else { return Ok(()) };
     let late = entry.stamp.0.saturating_sub(deadline.0);
     let expires = |entry: &Committed| entry.done.iter().any(|done| done.command == Command::Expire);
-    if entry.payload.is_empty() || expires(entry) || late <= millis(allowed(config)) {
+    // The entry that opens a term says nothing of the time.
+    if entry.done.is_empty() || expires(entry) || late <= millis(allowed(config)) {
         return Ok(());
     }
     let has_applied = |index: u64, by: Moment| {

@@ -48,6 +48,11 @@ impl Run {
         let now = self.now();
         let leads = self.nodes[at].leads(shard);
         let led = std::mem::replace(&mut self.nodes[at].led[usize::from(shard.0)], leads);
+        let node = self.nodes[at].id;
+        if leads.is_none() && led.is_some() {
+            self.trace.line(now, || format!("n{} s{shard} leads no more", at + 1));
+            self.see(Observation::Follows { node, shard });
+        }
         let Some(term) = leads.filter(|_| leads != led) else { return };
         self.trace.line(now, || format!("n{} s{shard} leads in term {term}", at + 1));
         self.trace.event(now, 5, &[at as u64, u64::from(shard.0), term]);
@@ -59,7 +64,6 @@ impl Run {
         if self.nodes.iter().enumerate().any(|(other, node)| other != at && node.leads(shard).is_some()) {
             self.marks.reach("two_believe_to_lead");
         }
-        let node = self.nodes[at].id;
         self.see(Observation::Leads { node, shard, term });
     }
 
