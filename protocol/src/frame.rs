@@ -1,8 +1,9 @@
 //! Frames: how requests and answers stand in a byte stream, alone or many in one batch frame.
 //!
 //! Every frame begins with 16 bytes: its whole length (`u32`), protocol version (`u8`), kind (`u8`),
-//! flags (`u16`, 0) and a request id (`u64`). A frame that breaks these rules ends the connection; a
-//! request that cannot be read ends only itself. Decoding allocates nothing for hot requests.
+//! flags (`u16`, 0) and a request id (`u64`). A frame that breaks these rules has no effect, not even in
+//! part, and ends the connection; a request that cannot be read ends only itself. Decoding allocates
+//! nothing for hot requests.
 
 use thiserror::Error;
 
@@ -136,7 +137,8 @@ impl RequestBatch {
 
 /// Takes every complete frame off the front of `input` and hands each request on, batches unpacked.
 /// Returns how many bytes it took; what is left is the beginning of a frame that wants more.
-/// A malformed request is handed on as a failure, so that only it is refused.
+/// A malformed request is handed on as a failure, so that only it is refused. Of a frame that is an error nothing
+/// is handed on; the frames before it have been.
 ///
 /// # Errors
 /// The stream is not of this protocol; close the connection.
@@ -243,7 +245,19 @@ fn decode_frames(input: &[u8], direction: &Direction, item: ItemSink<'_>) -> Res
     Ok(taken)
 }
 
+/// Hands a batch's items on once all of it is known to keep the rules: half a batch has no effect.
 fn decode_batch(content: &[u8], item: ItemSink<'_>) -> Result<(), FrameError> {
+    check_batch(content)?;
+    let mut cursor = Cursor::new(content);
+    while !cursor.is_empty() {
+        let (id, body) = get_item(&mut cursor)?;
+        item(id, body)?;
+    }
+    Ok(())
+}
+
+/// Goes over the items' headers only.
+fn check_batch(content: &[u8]) -> Result<(), FrameError> {
     let mut cursor = Cursor::new(content);
     let mut items = 0;
     while !cursor.is_empty() {
@@ -251,11 +265,15 @@ fn decode_batch(content: &[u8], item: ItemSink<'_>) -> Result<(), FrameError> {
         if items > MAX_BATCH_REQUESTS {
             return Err(FrameError::BatchTooLong { limit: MAX_BATCH_REQUESTS });
         }
-        let length = cursor.count(content.len(), "batch item")?;
-        let id = RequestId(cursor.u64("batch item")?);
-        item(id, cursor.bytes(length, "batch item")?)?;
+        get_item(&mut cursor)?;
     }
     Ok(())
+}
+
+fn get_item<'a>(cursor: &mut Cursor<'a>) -> Result<(RequestId, &'a [u8]), DecodeError> {
+    let length = cursor.count(cursor.rest().len(), "batch item")?;
+    let id = RequestId(cursor.u64("batch item")?);
+    Ok((id, cursor.bytes(length, "batch item")?))
 }
 
 /// The batch frame at the end of a buffer.

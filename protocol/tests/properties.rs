@@ -266,6 +266,43 @@ fn what_cannot_be_a_frame_is_refused_at_its_header() {
     assert!(matches!(decode_hello(b"GET / HTTP/1.1\r\n"), Err(FrameError::TooLong { .. })));
 }
 
+/// Nothing of a batch is handed on before all of it is known to keep the rules; what stood in frames before it is.
+#[test]
+fn a_batch_that_breaks_the_rules_has_no_effect() {
+    let request = Request { body: RequestBody::Query(doorbuster_protocol::query::Query::Status), wait: Millis(0) };
+    let count = |bytes: &[u8]| {
+        let mut handed_on = 0;
+        (decode_requests(bytes, &mut |_, _| handed_on += 1), handed_on)
+    };
+    let mut whole = Vec::new();
+    encode_requests(&vec![(RequestId(1), request.clone()); MAX_BATCH_REQUESTS], &mut whole);
+    let mut bytes = whole.clone();
+    encode_request(RequestId(2), &request, &mut bytes);
+    assert_eq!(count(&bytes), (Ok(bytes.len()), MAX_BATCH_REQUESTS + 1));
+
+    let before = bytes.len();
+    bytes.extend_from_slice(&whole);
+    bytes.extend_from_slice(&[0; ITEM_HEADER_BYTES]); // a 4097th item, empty
+    set_length(&mut bytes, before, whole.len() + ITEM_HEADER_BYTES);
+    assert_eq!(count(&bytes), (Err(FrameError::BatchTooLong { limit: MAX_BATCH_REQUESTS }), MAX_BATCH_REQUESTS + 1));
+
+    for missing in 1..60 {
+        set_length(&mut whole, 0, bytes.len() - before - ITEM_HEADER_BYTES - missing);
+        let (taken, handed_on) = count(&whole);
+        let item = ITEM_HEADER_BYTES + 9;
+        if missing % item == 0 {
+            assert_eq!(handed_on, MAX_BATCH_REQUESTS - missing / item, "a shorter batch, then garbage");
+        } else {
+            assert!(matches!(taken, Err(FrameError::Content(_))), "{taken:?}");
+            assert_eq!(handed_on, 0, "{missing} bytes are missing");
+        }
+    }
+}
+
+fn set_length(bytes: &mut [u8], at: usize, length: usize) {
+    bytes[at..at + 4].copy_from_slice(&u32::try_from(length).expect("short").to_le_bytes());
+}
+
 #[test]
 fn an_answer_beyond_a_frame_becomes_a_failure() {
     let product = doorbuster_protocol::reply::ProductCount {

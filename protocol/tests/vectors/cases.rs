@@ -365,3 +365,33 @@ pub fn malformed() -> Vec<(&'static str, Vec<u8>)> {
         }),
     ]
 }
+
+/// Frames that end the connection and have no effect, whole ones of requests included.
+pub fn broken() -> Vec<(&'static str, Vec<u8>)> {
+    let request = || [&[0, 0, 0, 0, 4][..], &[7; 40]].concat();
+    let batch = |second: &[u8]| frame(5, &[&item(45, 1, &request()), second].concat());
+    let with = |at: usize, byte: u8| {
+        let mut bytes = frame(4, &request());
+        bytes[at] = byte;
+        bytes
+    };
+    vec![
+        ("batch_item_beyond_the_frame", batch(&item(46, 2, &request()))),
+        ("batch_item_cut_short", batch(&item(45, 2, &request()[..44]))),
+        ("batch_item_without_id", batch(&item(45, 2, &[])[..11])),
+        ("length_below_the_header", with(0, 15)),
+        ("length_beyond_the_limit", with(3, 1)),
+        ("version", with(4, 0)),
+        ("kind", with(5, 6)),
+        ("flags", with(6, 1)),
+    ]
+}
+
+fn frame(kind: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(16 + content.len()).expect("short");
+    [&[length, 0, 0, 0, 1, kind, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], content].concat()
+}
+
+fn item(length: u8, id: u8, content: &[u8]) -> Vec<u8> {
+    [&[length, 0, 0, 0, id, 0, 0, 0, 0, 0, 0, 0], content].concat()
+}

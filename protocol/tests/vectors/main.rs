@@ -75,6 +75,9 @@ fn generate() -> BTreeMap<String, Value> {
     for (name, content) in cases::malformed() {
         all.insert(format!("malformed_{name}"), malformed(&content));
     }
+    for (name, bytes) in cases::broken() {
+        all.insert(format!("broken_{name}"), broken(&bytes));
+    }
     handshakes(&mut all);
     batches(&mut all);
     all.insert("shard_of".to_owned(), shards());
@@ -119,6 +122,14 @@ fn malformed(content: &[u8]) -> Value {
     decode_requests(&bytes, &mut |id, request| said = Some((id, request))).expect("the frame is whole");
     let Some((ID, Err(Failure::Malformed(detail)))) = said else { panic!("not refused: {content:?}") };
     vector("malformed", &detail, &bytes, json!({ "id": ID.0 }))
+}
+
+/// A frame that ends the connection, and what a server of ours says of it. No request of it is handed on.
+fn broken(bytes: &[u8]) -> Value {
+    let mut handed_on = 0;
+    let error = decode_requests(bytes, &mut |_, _| handed_on += 1).expect_err("it breaks the rules");
+    assert_eq!(handed_on, 0, "{error}: a request took effect");
+    vector("broken", &error.to_string(), bytes, json!({}))
 }
 
 fn shards() -> Value {

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use doorbuster_protocol::command::Command;
 use doorbuster_protocol::failure::Failure;
-use doorbuster_protocol::frame::encode_requests;
+use doorbuster_protocol::frame::{ITEM_HEADER_BYTES, encode_requests};
 use doorbuster_protocol::handshake::{Hello, encode_hello};
 use doorbuster_protocol::query::Query;
 use doorbuster_protocol::request::{Request, RequestBody};
-use doorbuster_protocol::types::{Millis, RequestId};
+use doorbuster_protocol::types::{Millis, ProductId, Quantity, RequestId};
 use doorbuster_server::credentials::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -57,6 +57,27 @@ async fn what_came_before_the_garbage_is_answered() {
     let answer = timeout(PATIENCE, connection.answer(RequestId(5))).await.unwrap().unwrap();
     assert!(answer.is_ok());
     is_closed(&mut connection.stream).await;
+    nodes.end().await;
+}
+
+/// A good reserve, and behind it an item that reaches beyond the frame: neither is done, and neither is answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_breaks_the_rules_is_not_done_in_part() {
+    let nodes = Nodes::start(1, 1).await;
+    nodes.caller().create(product(7, 10)).await;
+    let mut connection = Connection::open(nodes.address(1)).await.unwrap();
+    let query = |id| (RequestId(id), Request { body: RequestBody::Query(Query::ShardMap), wait: Millis(0) });
+    let reserve = Request { body: command(Command::Reserve(reserve(7, 1))), wait: Millis(0) };
+    let mut bytes = Vec::new();
+    encode_requests(&[query(1), (RequestId(2), reserve), query(3)], &mut bytes);
+    let last = bytes.len() - 9 - ITEM_HEADER_BYTES;
+    assert_eq!(bytes[last], 9, "the length of the last item: wait, opcode and an empty message");
+    bytes[last] = 10;
+    connection.stream.write_all(&bytes).await.unwrap();
+    let mut answered = Vec::new();
+    let ended = timeout(PATIENCE, connection.stream.read_to_end(&mut answered)).await.expect("it is closed");
+    assert!(matches!(ended, Ok(0) | Err(_)), "{answered:?}");
+    assert_eq!(nodes.caller().product(ProductId(7)).await.held, Quantity(0));
     nodes.end().await;
 }
 
