@@ -32,7 +32,7 @@ pub enum Failure {
     Malformed(String),
     /// The credentials were not accepted, or are missing.
     Unauthorized,
-    /// The client belongs to another cluster.
+    /// The client asked for another cluster.
     WrongCluster,
     /// No protocol version in common.
     UnsupportedVersion,
@@ -129,7 +129,7 @@ pub enum Refusal {
         /// How many it can.
         limit: u64,
     },
-    /// The product's settings contradict each other or break a limit.
+    /// An argument is 0, out of range, or contradicts another.
     InvalidArgument(Argument),
     /// The feed has no such position yet.
     FeedPositionUnknown,
@@ -140,7 +140,7 @@ pub enum Refusal {
 pub enum Argument {
     /// An id was 0.
     Id,
-    /// The quantity was 0 or above the protocol's limit.
+    /// The quantity was 0, or it or a limit per reservation was above the protocol's limit.
     Quantity,
     /// The name was empty or too long.
     Name,
@@ -226,11 +226,12 @@ impl Argument {
     pub const fn rule(self) -> &'static str {
         match self {
             Self::Id => "an id must not be 0",
-            Self::Quantity => "the quantity must be from 1 to 10000",
+            Self::Quantity => "the quantity must be from 1 to 10000, a limit per reservation at most 10000",
             Self::Name => "the name must have from 1 to 200 bytes",
             Self::Price => "the price must be at most 10^12 minor units, its currency three upper-case letters",
             Self::Duration => {
-                "TTL, life, payment cap and extension must be from 100 ms to 7 days, and the life no shorter than the TTL"
+                "TTL, life and payment cap must be from 100 ms to 7 days, an extension from 1 ms to 7 days; a reservation's \
+                 TTL must be at most the product's, and that at most the life"
             }
             Self::Schedule => "the closing time must be after the opening time",
             Self::Delta => "the change must not be 0",

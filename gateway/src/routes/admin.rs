@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use doorbuster_protocol::command::{AdjustStock, ChangeSale, LatePaymentPolicy, ProductSpec, SaleAction, SetStock};
-use doorbuster_protocol::limits::{MAX_PRICE_MINOR, MAX_PRODUCT_NAME_BYTES, MAX_STOCK, MAX_TTL, MIN_TTL};
+use doorbuster_protocol::limits::{
+    MAX_PRICE_MINOR, MAX_PRODUCT_NAME_BYTES, MAX_RESERVATION_QUANTITY, MAX_STOCK, MAX_TTL, MIN_TTL,
+};
 use doorbuster_protocol::reply::ProductReply;
 use doorbuster_protocol::types::{Currency, Millis, Money, ProductId, Quantity, Timestamp};
 use hyper::StatusCode;
@@ -129,8 +131,8 @@ fn read_spec(body: CreateBody<'_>) -> Result<ProductSpec, Problem> {
         name: read_name(body.name)?,
         stock: Quantity(body.stock.within_u32("stock", 0, MAX_STOCK)?),
         price: read_price(&body.price)?,
-        limit_per_user: limit("limit_per_user", body.limit_per_user)?,
-        limit_per_reservation: limit("limit_per_reservation", body.limit_per_reservation)?,
+        limit_per_user: limit("limit_per_user", body.limit_per_user, MAX_STOCK)?,
+        limit_per_reservation: limit("limit_per_reservation", body.limit_per_reservation, MAX_RESERVATION_QUANTITY)?,
         ttl,
         max_life: duration("max_life_ms", body.max_life_ms, ttl, default_life)?,
         payment_cap: duration("payment_cap_ms", body.payment_cap_ms, MIN_TTL, DEFAULT_PAYMENT_CAP)?,
@@ -163,8 +165,8 @@ fn read_price(price: &PriceBody<'_>) -> Result<Money, Problem> {
     })
 }
 
-fn limit(field: &'static str, number: Option<Number>) -> Result<Quantity, Problem> {
-    number.map_or(Ok(0), |number| number.within_u32(field, 0, MAX_STOCK)).map(Quantity)
+fn limit(field: &'static str, number: Option<Number>, most: u32) -> Result<Quantity, Problem> {
+    number.map_or(Ok(0), |number| number.within_u32(field, 0, most)).map(Quantity)
 }
 
 fn duration(field: &'static str, number: Option<Number>, least: Millis, default: Millis) -> Result<Millis, Problem> {

@@ -146,7 +146,7 @@ impl Product {
     pub(crate) fn limit_per_reservation(&self) -> u32 {
         match self.spec.limit_per_reservation.get() {
             0 => MAX_RESERVATION_QUANTITY,
-            limit => limit.min(MAX_RESERVATION_QUANTITY),
+            limit => limit,
         }
     }
 
@@ -205,6 +205,8 @@ pub(crate) fn check_spec(spec: &ProductSpec) -> Result<(), Refusal> {
         Argument::Name
     } else if spec.price.minor > MAX_PRICE_MINOR || !spec.price.currency.0.iter().all(u8::is_ascii_uppercase) {
         Argument::Price
+    } else if spec.limit_per_reservation.get() > MAX_RESERVATION_QUANTITY {
+        Argument::Quantity
     } else if !durations.contains(&spec.ttl)
         || !durations.contains(&spec.max_life)
         || !durations.contains(&spec.payment_cap)
