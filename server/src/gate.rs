@@ -20,7 +20,8 @@ use std::sync::{Arc, OnceLock};
 use doorbuster_gate::{Asked, Lease, Numbers, Sale, Terms, Turnstile, Verdict};
 use doorbuster_inventory::GateView;
 use doorbuster_protocol::command::Reserve;
-use doorbuster_protocol::failure::Refusal;
+use doorbuster_protocol::failure::{Argument, Refusal};
+use doorbuster_protocol::limits::MAX_RESERVATION_QUANTITY;
 use doorbuster_protocol::reply::SaleState;
 use doorbuster_protocol::types::{ProductId, Quantity, ReservationId, ShardId, Timestamp, shard_of};
 use doorbuster_raft::Monotonic;
@@ -108,6 +109,10 @@ impl Gate {
             Verdict::NotOpen { opens_at } => Admission::Refuse(Refusal::NotOpen { opens_at: Timestamp(opens_at) }),
             Verdict::Closed => Admission::Refuse(Refusal::Closed),
             Verdict::Paused => Admission::Refuse(Refusal::Paused),
+            // Above the protocol's own limit the inventory says so before it looks at the product's.
+            Verdict::QuantityTooLarge { .. } if asked.quantity > MAX_RESERVATION_QUANTITY => {
+                Admission::Refuse(Refusal::InvalidArgument(Argument::Quantity))
+            }
             Verdict::QuantityTooLarge { limit } => {
                 Admission::Refuse(Refusal::QuantityTooLarge { limit: Quantity(limit) })
             }

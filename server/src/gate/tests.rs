@@ -82,6 +82,16 @@ fn refusals_carry_their_values() {
     }
 }
 
+/// The code of a refusal must not depend on whether the gate or the inventory gives it.
+#[test]
+fn more_units_than_the_protocol_knows_are_refused_as_the_inventory_would() {
+    let gate = leading(1);
+    gate.publish(ProductId(7), &GateView { limit_per_reservation: Quantity(10_000), ..view(20_000, 0) });
+    let refused = refusal(&gate.admit(&reserve(7, 1, 10_001), NOW, TIME));
+    assert_eq!(refused, Refusal::InvalidArgument(Argument::Quantity));
+    assert!(matches!(gate.admit(&reserve(7, 1, 10_000), NOW, TIME), Admission::Ticket(_)));
+}
+
 #[test]
 fn only_the_leader_with_a_lease_refuses() {
     let gate = Gate::new(1);
