@@ -34,6 +34,14 @@ pub enum HandshakeError {
     /// It was told why.
     #[error("refused: {0}")]
     Refused(Failure),
+    /// It was told that this is another cluster; the refusal has no room for a name.
+    #[error("refused: it asks for the cluster {asked:?}, this is {here:?}")]
+    WrongCluster {
+        /// The name in its hello.
+        asked: String,
+        /// This cluster's name.
+        here: String,
+    },
 }
 
 /// Reads the client's hello and welcomes or refuses it. Returns what the client calls itself; what was read beyond
@@ -59,7 +67,13 @@ pub async fn welcome(
         let mut out = Vec::new();
         encode_welcome(&reply, &mut out);
         stream.write_all(&out).await?;
-        failure.map_or(Ok(hello.client), |failure| Err(HandshakeError::Refused(failure)))
+        match failure {
+            None => Ok(hello.client),
+            Some(Failure::WrongCluster) => {
+                Err(HandshakeError::WrongCluster { asked: hello.cluster, here: service.cluster.clone() })
+            }
+            Some(failure) => Err(HandshakeError::Refused(failure)),
+        }
     };
     timeout(patience, exchange).await.unwrap_or(Err(HandshakeError::TooSlow(patience)))
 }
