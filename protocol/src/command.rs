@@ -18,17 +18,17 @@ pub enum Command {
     ChangeSale(ChangeSale),
     /// Claims units for a user.
     Reserve(Reserve),
-    /// Pins a reservation for a charge: `held` → `paying`.
+    /// Pins a reservation for a charge: `held` → `paying`, until the later of its deadline and the payment cap from now.
     BeginPayment(Payment),
-    /// The charge was declined: `paying` → `held`.
+    /// The charge was declined: `paying` → `held`, until its deadline from before or a short grace from now.
     PaymentFailed(Payment),
     /// Sells the units: `held` or `paying` → `confirmed`.
     Confirm(Target),
-    /// Gives the units back by request: `held` or `paying` → `released`.
+    /// Gives the units back by request: `held` → `released`. A payment in progress has to end first.
     Release(Target),
-    /// Moves a held reservation's deadline later.
+    /// Moves a held reservation's deadline later, counted from that deadline.
     Extend(Extend),
-    /// The provider says paid, but the reservation is gone: take the units again, or owe a refund.
+    /// The provider says paid: sells what is held or paying; of what is gone, takes the units again or owes a refund.
     LatePayment(LatePayment),
     /// The provider says refunded: `refund_due` → `refunded`.
     RefundDone(Target),
@@ -56,13 +56,14 @@ pub struct ProductSpec {
     pub price: Money,
     /// Most units a user may hold and have bought together; 0 for no limit.
     pub limit_per_user: Quantity,
-    /// Most units in one reservation; 0 for no limit but the protocol's.
+    /// Most units in one reservation, at most the protocol's limit; 0 for that limit.
     pub limit_per_reservation: Quantity,
     /// How long a reservation is held.
     pub ttl: Millis,
-    /// Longest life of a held reservation, extensions included, from its creation. At least `ttl`.
+    /// Longest life of a held reservation, extensions included, from its creation; payments may prolong it by one
+    /// `payment_cap` and one grace. At least `ttl`.
     pub max_life: Millis,
-    /// Longest time that one payment may pin a reservation.
+    /// How long from its beginning a payment pins a reservation whose deadline is sooner.
     pub payment_cap: Millis,
     /// Reserves are refused before; 0 for no opening time.
     pub opens_at: Timestamp,

@@ -9,7 +9,7 @@ use crate::types::{FeedPosition, ProductId, ReservationId, ShardId};
 /// [`Query::Audit`], [`Query::Status`] and [`Query::ShardMap`] are answered by the node that is asked, from what it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Query {
-    /// One reservation.
+    /// One reservation. Past its deadline it may still read as held until a command or the time entry has expired it.
     Reservation(Target),
     /// A reservation of whatever product on this shard.
     FindReservation {
@@ -26,7 +26,7 @@ pub enum Query {
         shard: ShardId,
         /// Those with a greater id than this.
         after: ProductId,
-        /// At most so many.
+        /// At most so many: 0 gives none, and [`crate::limits::MAX_PAGE`] is the most.
         limit: u32,
     },
     /// Reservations of a shard, live and retained, in the order of their ids.
@@ -35,7 +35,7 @@ pub enum Query {
         shard: ShardId,
         /// Those with a greater id than this.
         after: ReservationId,
-        /// At most so many.
+        /// At most so many: 0 gives none, and [`crate::limits::MAX_PAGE`] is the most.
         limit: u32,
     },
     /// The order feed of a shard.
@@ -44,7 +44,7 @@ pub enum Query {
         shard: ShardId,
         /// Entries behind this position.
         after: FeedPosition,
-        /// At most so many.
+        /// At most so many: 0 gives none, and [`crate::limits::MAX_PAGE`] is the most.
         limit: u32,
     },
     /// Full recount of this node's replica of a shard.

@@ -91,7 +91,7 @@ pub struct ReservationView {
     pub state: ReservationState,
     /// Payments begun so far.
     pub payment_attempts: u16,
-    /// Whether a late payment took it again.
+    /// Whether a late payment was reported, after it was gone.
     pub late: bool,
     /// When it was made.
     pub created_at: Timestamp,
@@ -183,7 +183,7 @@ pub struct FeedEntry {
     pub price: Money,
     /// When.
     pub at: Timestamp,
-    /// Whether a late payment took it again.
+    /// Whether a late payment was reported, after it was gone.
     pub late: bool,
 }
 
