@@ -16,6 +16,8 @@ use crate::shard::{Call, Event};
 
 /// Most batches of peers' messages that wait for a shard thread.
 const MAX_PEER_BATCHES: usize = 4096;
+/// Most bytes of them; one batch more, which a frame bounds.
+const MAX_PEER_BYTES: usize = 64 << 20;
 
 /// The one place where a shard thread hears of anything.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Contents {
     pub calls: Vec<(ShardId, Call)>,
     /// Peers' messages, as they came together.
     pub peers: Vec<Vec<(ShardId, PeerMessage)>>,
+    /// About as many bytes as they have.
+    peer_bytes: usize,
     /// Log writes that are on disk: shard and ticket.
     pub durable: Vec<(ShardId, u64)>,
     /// Rare things: snapshots, audits.
@@ -75,8 +79,10 @@ impl Inbox {
 
     /// Moves a peer's messages in, or drops them when too many wait.
     pub fn push_peer(&self, batch: Vec<(ShardId, PeerMessage)>) {
+        let bytes = batch.iter().map(|(_, message)| message.encoded_len()).sum::<usize>();
         let mut contents = self.contents.lock();
-        if contents.peers.len() < MAX_PEER_BATCHES {
+        if contents.peers.len() < MAX_PEER_BATCHES && contents.peer_bytes < MAX_PEER_BYTES {
+            contents.peer_bytes += bytes;
             contents.peers.push(batch);
         }
         drop(contents);
@@ -141,6 +147,7 @@ impl Inbox {
         taken.draining = contents.draining;
         taken.stop = contents.stop;
         std::mem::swap(&mut *contents, taken);
+        contents.peer_bytes = 0;
     }
 }
 
@@ -248,6 +255,23 @@ mod tests {
         let mut taken = Contents::default();
         inbox.take(&mut taken, Duration::ZERO);
         assert_eq!(taken.calls.len(), 5);
+    }
+
+    #[test]
+    fn peers_messages_are_bounded_in_number_and_bytes() {
+        let note = || vec![(ShardId(0), PeerMessage::of_note(2, 1, vec![0; 60].into()))];
+        let large = || (0..400_000).flat_map(|_| note()).collect::<Vec<_>>();
+        let inbox = Inbox::new(5);
+        (0..5000).for_each(|_| inbox.push_peer(note()));
+        let mut taken = Contents::default();
+        inbox.take(&mut taken, Duration::ZERO);
+        assert_eq!(taken.peers.drain(..).count(), MAX_PEER_BATCHES);
+        (0..5).for_each(|_| inbox.push_peer(large()));
+        inbox.take(&mut taken, Duration::ZERO);
+        assert_eq!(taken.peers.drain(..).count(), 3, "of 24.8 MB each");
+        inbox.push_peer(note());
+        inbox.take(&mut taken, Duration::ZERO);
+        assert_eq!(taken.peers.len(), 1, "what was taken counts no more");
     }
 
     #[test]

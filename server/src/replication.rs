@@ -17,6 +17,9 @@ use crate::identity::DataFolder;
 use crate::inbox::Inboxes;
 use crate::shard::{Event, node_id};
 
+/// Jobs that may wait for the archive when a received snapshot comes: shards add one each at most.
+const MAX_ARCHIVE_JOBS: usize = 1024;
+
 /// The transport's way into the node.
 pub struct Replication {
     /// The shards.
@@ -42,7 +45,10 @@ impl TransportHandler for Replication {
     }
 
     fn snapshot(&self, _from: u64, shard: u16, message: PeerMessage, _stored: SnapshotFile) {
-        let _ended = self.archive.send(Job::Install(ShardId(shard), Box::new(message)));
+        // An archive that is so far behind has newer ones of the same shards in its queue; the leader tries again.
+        if self.archive.len() < MAX_ARCHIVE_JOBS {
+            let _ended = self.archive.send(Job::Install(ShardId(shard), Box::new(message)));
+        }
     }
 
     fn snapshot_sent(&self, to: u64, shard: u16, ok: bool) {

@@ -4,6 +4,8 @@
 
 mod damage;
 mod demo;
+mod dispute;
+mod feed;
 mod kill_all;
 mod lagging;
 mod sale;

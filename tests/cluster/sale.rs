@@ -39,10 +39,16 @@ pub struct Sale {
 impl Sale {
     /// Three nodes with a log that is cut early, and one product with plenty of stock.
     pub async fn start() -> Self {
+        Self::start_with(|config| config).await
+    }
+
+    /// The same with other settings.
+    pub async fn start_with(settings: impl FnOnce(ClusterConfig) -> ClusterConfig) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut config =
             ClusterConfig::new(binary(), folder.path()).with("snapshot_entries", 200).with("segment_bytes", 1 << 20);
         config.shards = SHARDS;
+        let config = settings(config);
         let cluster = Cluster::start(config).await.expect("a new cluster starts");
         let client = cluster.client().await.expect("the cluster answers");
         client.create_product(product()).await.expect("a new product is accepted");

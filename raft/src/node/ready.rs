@@ -20,6 +20,9 @@ use crate::message::{PeerMessage, is_contiguous, merge};
 use crate::storage::{from_raft, weight};
 use crate::types::{Append, HardState, SnapshotMark};
 
+/// Messages that wait for one write.
+const MAX_WAITING_MESSAGES: usize = 1024;
+
 /// What waits for the disk.
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
@@ -78,12 +81,20 @@ impl Pipeline {
     }
 
     /// The ready `number` and its messages wait for everything submitted so far. True: there is nothing to wait for.
+    /// While the disk hangs peers go on asking: of what they would be told, only the first is kept; any message may be lost.
     fn wait(&mut self, number: u64, messages: Vec<Message>) -> bool {
         if self.durable == self.submitted {
             self.outbox.extend(messages);
             return true;
         }
-        self.waiting.push_back(Waiting { ticket: self.submitted, number, messages });
+        match self.waiting.back_mut().filter(|last| last.ticket == self.submitted) {
+            Some(last) => {
+                last.number = number;
+                let room = MAX_WAITING_MESSAGES.saturating_sub(last.messages.len());
+                last.messages.extend(messages.into_iter().take(room));
+            }
+            None => self.waiting.push_back(Waiting { ticket: self.submitted, number, messages }),
+        }
         false
     }
 }
@@ -292,4 +303,22 @@ fn merged(messages: Vec<Message>, limit: u64) -> Vec<Message> {
         merged.extend(left);
     }
     merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_a_disk_that_hangs_is_bounded() {
+        let mut pipeline = Pipeline::default();
+        assert!(pipeline.wait(1, vec![Message::default()]));
+        let ticket = pipeline.next_ticket(100);
+        for number in 2..=10_000 {
+            assert!(!pipeline.wait(number, vec![Message::default()]));
+        }
+        assert_eq!((pipeline.waiting.len(), pipeline.waiting[0].messages.len()), (1, MAX_WAITING_MESSAGES));
+        assert_eq!(pipeline.durable(ticket), Some(10_000), "all of raft's readies are accounted for");
+        assert_eq!((pipeline.outbox.len(), pipeline.unsynced_bytes()), (1 + MAX_WAITING_MESSAGES, 0));
+    }
 }

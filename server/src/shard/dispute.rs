@@ -190,10 +190,14 @@ impl Dispute {
         self.question.as_ref().is_some_and(|question| question.contradicted)
     }
 
-    /// Whether that has lasted for longer than callers are to be kept waiting.
+    /// Whether that, or a vote that lacks the voices of those who have stopped, has lasted for longer than callers are to be
+    /// kept waiting.
     #[must_use]
     pub fn is_stuck(&self, now: Monotonic) -> bool {
-        self.question.as_ref().is_some_and(|question| question.contradicted && now.since(question.since) >= PATIENCE)
+        self.question.as_ref().is_some_and(|question| {
+            let stopped = question.heard.values().any(Option::is_none);
+            (question.contradicted || stopped) && now.since(question.since) >= PATIENCE
+        })
     }
 
     /// Peers whose state was found or said to be wrong lately.

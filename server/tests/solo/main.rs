@@ -1,6 +1,7 @@
 //! Three nodes of the very code that ships, driven by one caller in virtual time.
 
 mod disk;
+mod dispute;
 mod world;
 
 use std::time::Duration;

@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorbuster_inventory::Inventory;
 use doorbuster_protocol::failure::Failure;
 use doorbuster_protocol::frame::{decode_answers, encode_request};
 use doorbuster_protocol::reply::{Answer, ShardStatus};
 use doorbuster_protocol::request::{Request, RequestBody};
 use doorbuster_protocol::types::{Millis, NodeId, RequestId, ShardId, Timestamp};
+use doorbuster_raft::snapshot::SnapshotStore;
 use doorbuster_raft::transport::{Incarnation, SnapshotOffer, pack_messages, unpack_messages};
 use doorbuster_raft::{Monotonic, SnapshotSend};
 use doorbuster_server::shard::SnapshotPolicy;
@@ -112,6 +114,17 @@ impl World {
         place.disk.crash();
     }
 
+    /// Rewrites a stopped node's newest snapshot of shard 0: valid in every way, but of another state.
+    pub fn tamper(&self, node: NodeId, change: impl FnOnce(&mut Inventory)) {
+        let (disk, limits) = (Arc::new(self.places[&node].disk.clone()), config(node).limits);
+        let store = SnapshotStore::open(disk, &config(node).snapshot_folder(0), 0).unwrap();
+        let (file, contents) = store.load().unwrap().expect("it has taken a snapshot");
+        let mut inventory = Inventory::restore(ShardId(0), limits, &contents).unwrap();
+        change(&mut inventory);
+        let frozen = inventory.freeze();
+        store.write_with(file.mark, |out| frozen.write_to(out)).unwrap();
+    }
+
     pub fn isolate(&mut self, node: NodeId) {
         let others = (1..=3).map(NodeId).filter(|other| *other != node);
         self.cut.extend(others.flat_map(|other| [(node, other), (other, node)]));
@@ -169,6 +182,13 @@ impl World {
                 Some(answer) => return answer,
             }
         }
+    }
+
+    /// Asks one node once.
+    pub fn ask_node(&mut self, node: NodeId, body: &RequestBody) -> Answer {
+        let id = self.send(node, body);
+        self.until("an answer", Duration::from_secs(20), |world| world.answers.contains_key(&id));
+        self.answers.remove(&id).expect("just looked")
     }
 
     fn send(&mut self, node: NodeId, body: &RequestBody) -> RequestId {

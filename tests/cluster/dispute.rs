@@ -1,0 +1,128 @@
+//! A node whose state is not the others', valid in every way: it stops, whoever leads; the others sell on; the operator's
+//! tools name it.
+
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_inventory::{Inventory, Limits};
+use doorbuster_protocol::command::{AdjustStock, Command as Order};
+use doorbuster_protocol::types::{NodeId, OperationId};
+use doorbuster_raft::disk::RealDisk;
+use doorbuster_raft::snapshot::SnapshotStore;
+
+use crate::sale::{Ledger, PRODUCT, Sale, WITHIN, assert_nothing_lost, binary, load};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_leader_stops_and_the_others_sell_on() {
+    let sale = Sale::start().await;
+    let ledger = sale.sold_until_snapshots().await;
+    let wrong = sale.preferred();
+    for node in sale.cluster.nodes() {
+        sale.cluster.kill(node).expect("a running node can be killed");
+    }
+    sale.tamper(wrong);
+    // All at once: the preferred node is the first to campaign, and its log is as good as the others'.
+    for node in sale.cluster.nodes() {
+        sale.cluster.start_node(node).expect("a killed node starts again");
+    }
+    sale.cluster.wait_ready(WITHIN).await.expect("the others lead");
+    let log = sale.cluster.log_tail(wrong, 400);
+    assert!(
+        log.lines().any(|line| line.contains("leading") && line.contains(&format!("shard={}", sale.shard()))),
+        "{log}"
+    );
+    sale.assert_found(wrong, &ledger).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_follower_stops_and_the_others_sell_on() {
+    let sale = Sale::start().await;
+    let ledger = sale.sold_until_snapshots().await;
+    let wrong = sale.follower().await;
+    sale.cluster.kill(wrong).expect("a running node can be killed");
+    sale.tamper(wrong);
+    sale.cluster.start_node(wrong).expect("a killed node starts again");
+    sale.assert_found(wrong, &ledger).await;
+}
+
+impl Sale {
+    /// The node that leads the product's shard when it can.
+    fn preferred(&self) -> NodeId {
+        let nodes = self.cluster.nodes();
+        nodes[usize::from(self.shard().0) % nodes.len()]
+    }
+
+    fn snapshots(&self, node: NodeId) -> SnapshotStore {
+        let data = self.cluster.folder(node).expect("it has a folder").join("data");
+        let folder = data.join("snapshots").join(format!("{:03}", self.shard().0));
+        SnapshotStore::open(Arc::new(RealDisk), &folder, self.shard().0).expect("its snapshots can be read")
+    }
+
+    /// Sells until every node has taken a snapshot of the product's shard.
+    async fn sold_until_snapshots(&self) -> Ledger {
+        let ledger = Ledger::default();
+        let mut callers = load(&self.client, 8, 1, &ledger);
+        let taken = async {
+            let folder = |node: &NodeId| {
+                let data = self.cluster.folder(*node).expect("it has a folder").join("data");
+                data.join("snapshots").join(format!("{:03}", self.shard().0))
+            };
+            let has = |node| {
+                let entries = std::fs::read_dir(folder(node)).into_iter().flatten().flatten();
+                entries.filter(|entry| !entry.file_name().to_string_lossy().contains("tmp")).count() > 0
+            };
+            let nodes = self.cluster.nodes();
+            while !nodes.iter().all(has) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(WITHIN, taken).await.expect("every node takes a snapshot");
+        callers.shutdown().await;
+        ledger
+    }
+
+    /// Rewrites a stopped node's newest snapshot: a unit more than was ever put on sale.
+    fn tamper(&self, node: NodeId) {
+        let store = self.snapshots(node);
+        let (file, contents) = store.load().expect("it can be read").expect("it has taken a snapshot");
+        let restored = Inventory::restore(self.shard(), Limits::default(), &contents);
+        let mut inventory = restored.expect("the snapshot is sound");
+        let more = Order::AdjustStock(AdjustStock { operation: OperationId(77), product: PRODUCT, delta: 1 });
+        inventory.apply(inventory.applied(), inventory.time(), &more).expect("a unit more");
+        let frozen = inventory.freeze();
+        store.write_with(file.mark, |out| frozen.write_to(out)).expect("it can be written");
+    }
+
+    /// The others sell while this node, and only this one, says that it has stopped.
+    async fn assert_found(&self, wrong: NodeId, before: &Ledger) {
+        let mut callers = load(&self.client, 8, 2, before);
+        let sold = before.lock().len() + 200;
+        let found = async {
+            loop {
+                let status: serde_json::Value =
+                    serde_json::from_slice(&self.tool("status").stdout).expect("it is JSON");
+                if before.lock().len() >= sold && status["problems"].as_array().is_some_and(|all| !all.is_empty()) {
+                    return status["problems"].clone();
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let found = tokio::time::timeout(WITHIN, found).await.expect("the node stops and the others sell on");
+        callers.shutdown().await;
+        let sentence = format!("node {wrong} stopped serving shard {}", self.shard());
+        assert_eq!(found, serde_json::json!([format!("{sentence}: its state differs from the others'")]));
+        assert_nothing_lost(&self.client, before).await;
+        let audit = self.tool("audit");
+        let text = String::from_utf8_lossy(&audit.stdout).into_owned() + &String::from_utf8_lossy(&audit.stderr);
+        assert!(!audit.status.success() && text.contains(&sentence), "the audit does not say so:\n{text}");
+        let log = self.cluster.log_tail(wrong, 400);
+        assert!(log.contains("serves no more"), "its log does not say why:\n{log}");
+    }
+
+    fn tool(&self, name: &str) -> Output {
+        let nodes = self.cluster.client_addresses().join(",");
+        let arguments = [name, "--json", "--nodes", &nodes, "--cluster", self.cluster.name(), "--credential-file"];
+        Command::new(binary()).args(arguments).arg(self.cluster.credential_file()).output().expect("the binary runs")
+    }
+}
