@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use doorbuster_planted::{self as planted, Bug};
+use doorbuster_protocol::command::Command;
 use doorbuster_protocol::failure::{Failure, Refusal};
 use doorbuster_protocol::reply::{Answer, Reply};
 use doorbuster_protocol::request::{Request, RequestBody};
-use doorbuster_protocol::types::{Millis, NodeId};
+use doorbuster_protocol::types::{Millis, NodeId, ReservationId};
 
 /// An attempt may take half of what remains, but at least this long: a node that hangs is left in time for another.
 const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
@@ -78,6 +80,13 @@ impl Course {
     /// Makes the request ready for its next attempt: it says how long its caller will still wait, and is otherwise what
     /// it was.
     pub fn prepare(&self, request: &mut Request, remaining: Duration) {
+        if planted::on(Bug::RetryUnderNewId)
+            && self.unheard
+            && let RequestBody::Command(Command::Reserve(reserve)) = &mut request.body
+        {
+            // Planted: a fresh id for each attempt.
+            reserve.reservation = ReservationId(reserve.reservation.get().wrapping_add(1 << 64));
+        }
         request.wait = Millis(u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX).max(1));
     }
 
@@ -123,9 +132,9 @@ impl Course {
 
 #[cfg(test)]
 mod tests {
-    use doorbuster_protocol::command::{Command, Reserve};
+    use doorbuster_protocol::command::Reserve;
     use doorbuster_protocol::query::Query;
-    use doorbuster_protocol::types::{ProductId, Quantity, ReservationId, UserId};
+    use doorbuster_protocol::types::{ProductId, Quantity, UserId};
 
     use super::*;
 

@@ -13,6 +13,7 @@ mod ready;
 mod standing;
 
 use bytes::Bytes;
+use doorbuster_planted::{self as planted, Bug};
 use raft::eraftpb::{Entry as RaftEntry, Message, MessageType};
 use raft::{RawNode, SnapshotStatus, StateRole};
 
@@ -42,6 +43,8 @@ pub struct Node<S: StateMachine> {
     raw: RawNode<View>,
     /// The newest time seen.
     now: Monotonic,
+    /// The time by counting ticks, which nothing may rely on: a process that is paused does not tick.
+    ticked: Monotonic,
     lease: Lease,
     promise: Promise,
     preference: Preference,
@@ -91,6 +94,7 @@ impl<S: StateMachine> Node<S> {
             reads: Reads::default(),
             pipeline: Pipeline::default(),
             now: Monotonic(0),
+            ticked: Monotonic(0),
             role,
             applied,
             mark_noted: applied.index == 0,
@@ -105,6 +109,7 @@ impl<S: StateMachine> Node<S> {
 
     /// Time has passed; to be called every [`NodeConfig::tick`].
     pub fn tick(&mut self, now: Monotonic) {
+        self.ticked = if self.ticked.0 == 0 { now } else { self.ticked.after(self.config.tick).min(now) };
         self.observe(now);
         if self.config.voters.len() == 1 {
             return self.lead_alone();
@@ -190,6 +195,8 @@ impl<S: StateMachine> Node<S> {
     /// have been read from the clock just before, not at the start of a round.
     #[must_use]
     pub fn lease_holds(&self, now: Monotonic) -> bool {
+        // Planted: a clock that stands still while the process does.
+        let now = if planted::on(Bug::LeaseByTicks) { self.ticked } else { now };
         now < self.lease_until()
     }
 

@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
+use doorbuster_planted::{self as planted, Bug};
 use doorbuster_protocol::types::ShardId;
 use doorbuster_raft::disk::Disk;
 use doorbuster_raft::log::{self, LogConfig, LogError};
 use doorbuster_raft::snapshot::SnapshotStore;
 use doorbuster_raft::transport::Incarnation;
-use doorbuster_raft::{Monotonic, Node, Recovered};
+use doorbuster_raft::{Monotonic, Node, Recovered, SnapshotMark};
 
 use crate::error::ServerError;
 use crate::identity::{self, DataFolder, Identity};
@@ -78,7 +79,13 @@ fn replica(
     }
     let machine = Machine::restored(shard, settings.limits, &bytes)
         .map_err(|reason| ServerError::SnapshotUnusable { file: file.path.clone(), reason })?;
-    Ok((recovered.with_snapshot(file.mark), machine))
+    // Planted: how much is applied is taken from the log, not from the state.
+    let committed = recovered.entries.iter().find(|entry| entry.index == recovered.hard_state.commit);
+    let mark = match committed {
+        Some(entry) if planted::on(Bug::AppliedIndexApart) => SnapshotMark { index: entry.index, term: entry.term },
+        _ => file.mark,
+    };
+    Ok((recovered.with_snapshot(mark), machine))
 }
 
 /// The shards of the recovered replicas, in order.

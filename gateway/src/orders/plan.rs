@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorbuster_planted::{self as planted, Bug};
 use doorbuster_protocol::reply::{FeedEntry, FeedKind, FeedPage};
 use doorbuster_protocol::types::{FeedPosition, Millis, ReservationId, ShardId};
 
@@ -85,6 +86,8 @@ pub struct Plan {
     unrecognised: VecDeque<FeedEntry>,
     /// Stored, but the cluster has not been told.
     unacknowledged: Option<FeedPosition>,
+    /// Only ever used with a bug planted: to be stored although it is acknowledged already.
+    unstored: Option<Step>,
     /// The feed's end when it was last read.
     last: FeedPosition,
     pending: u64,
@@ -108,6 +111,7 @@ impl Plan {
             recognised: false,
             unrecognised: VecDeque::new(),
             unacknowledged: None,
+            unstored: None,
             last: FeedPosition(0),
             pending: 0,
             idle_round: false,
@@ -157,7 +161,10 @@ impl Plan {
             }
             Event::Acknowledged => {
                 self.unacknowledged = None;
-                self.end_round();
+                match self.unstored.take() {
+                    Some(store) => self.step = store,
+                    None => self.end_round(),
+                }
             }
             Event::StoreFailed(error) if storing => self.not_stored(&error),
             Event::StoreFailed(_) | Event::FeedFailed => self.fail(),
@@ -219,6 +226,10 @@ impl Plan {
         self.idle_round = page.entries.is_empty();
         if !self.idle_round {
             self.step = Step::Store(page.entries.into());
+            if planted::on(Bug::FeedAcknowledgedEarly) {
+                // Planted: the cluster may forget what is about to be stored.
+                self.unstored = Some(std::mem::replace(&mut self.step, Step::Acknowledge(page.last)));
+            }
             return Ok(());
         }
         if position > page.acknowledged {

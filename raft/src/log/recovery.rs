@@ -17,6 +17,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use doorbuster_planted::{self as planted, Bug};
+
 use super::{
     LogConfig, LogError,
     extent::{DELETED, Extent},
@@ -111,6 +113,8 @@ impl<'a> Walk<'a> {
         };
         match stop {
             Stop::Blank => {}
+            // Planted: whatever cannot be read is taken for a torn tail.
+            Stop::Damaged(_) | Stop::Torn(_) if planted::on(Bug::CutAtDamage) => self.cut_off(segment, bytes, at),
             Stop::Damaged(damage) => return Err(damaged(segment, damage)),
             Stop::Torn(end) => self.torn(segment, bytes, at, end)?,
         }
@@ -149,9 +153,13 @@ impl<'a> Walk<'a> {
             let what = format!("a round is torn here, but segment {} was written to after it", segment.number);
             return Err(damaged(&first.segment, Damage { offset: first.start, record: None, what }));
         }
+        self.cut_off(segment, bytes, at);
+        Ok(())
+    }
+
+    fn cut_off(&mut self, segment: &Segment, bytes: &[u8], at: usize) {
         let end = bytes.iter().rposition(|byte| *byte != 0).map_or(at, |last| last + 1);
         self.cut = Some(Span { segment: segment.clone(), start: at, end });
-        Ok(())
     }
 
     fn finish(mut self, last_round: Option<&Span>) -> Result<Found, LogError> {
@@ -319,6 +327,8 @@ impl Shard {
         if hard_state.commit > *last {
             return Err((*last, format!("entries up to {} are committed, but the log ends here", hard_state.commit)));
         }
-        Ok(HardState { commit: hard_state.commit.max(mark.index), ..*hard_state })
+        // Planted: the vote is not among what survives a restart.
+        let vote = if planted::on(Bug::VoteNotPersisted) { 0 } else { hard_state.vote };
+        Ok(HardState { commit: hard_state.commit.max(mark.index), vote, ..*hard_state })
     }
 }

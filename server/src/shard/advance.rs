@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use doorbuster_inventory::{Inventory, Limits};
+use doorbuster_planted::{self as planted, Bug};
 use doorbuster_protocol::command::Command;
 use doorbuster_protocol::failure::{Failure, Refusal};
 use doorbuster_protocol::reply::{Answer, Reply};
 use doorbuster_protocol::request::RequestBody;
-use doorbuster_protocol::types::ProductId;
+use doorbuster_protocol::types::{LogIndex, ProductId, Timestamp};
 use doorbuster_raft::{Applied, Effects, Monotonic, ProposeError, Proposed};
 
 use super::call::Call;
@@ -91,6 +93,8 @@ impl Shard {
         while self.may_propose() && round.now >= self.propose_after {
             let median = self.around.wall_clocks.median(round.now, round.wall);
             let stamp = self.clock.stamp(round.now, median);
+            // Planted: the leader's own wall clock is the time.
+            let stamp = if planted::on(Bug::ExpiryByLocalClock) { round.wall } else { stamp };
             let mut entry = Builder::new(Header { stamp, ..self.header() });
             let due = self.node.machine().inventory().next_deadline().is_some_and(|due| due <= stamp);
             let expire = due && !self.pending.expires();
@@ -104,6 +108,12 @@ impl Shard {
             }
             match self.node.propose(entry.finish()) {
                 Ok(Proposed { term, index }) => {
+                    // Planted: what will be true once it is committed is told now.
+                    let calls = if planted::on(Bug::ReplyAtPropose) {
+                        self.answer_early(calls, index, stamp, round)
+                    } else {
+                        calls
+                    };
                     self.around.metrics.entry_commands.record(count_of(calls.len()));
                     self.pending.push(Proposal { term, index, expire, first, at: round.now, calls });
                     any = true;
@@ -131,6 +141,20 @@ impl Shard {
             calls.push(call);
         }
         calls
+    }
+
+    /// Only ever called with a bug planted: answers from a copy of the state that runs ahead. Nobody is left to answer.
+    fn answer_early(&mut self, calls: Vec<Call>, index: u64, stamp: Timestamp, round: &mut Round) -> Vec<Call> {
+        let mut bytes = Vec::new();
+        let frozen = self.node.machine_mut().inventory_mut().freeze();
+        let restored = frozen.write_to(&mut bytes).map(|()| Inventory::restore(self.id, Limits::default(), &bytes));
+        let Ok(Ok(mut ahead)) = restored else { return calls };
+        for call in calls {
+            let RequestBody::Command(command) = &call.body else { continue };
+            let answer = ahead.apply(LogIndex(index), stamp.max(ahead.time()), command);
+            round.answers.push(call.to, answer.map_err(Failure::Refused));
+        }
+        Vec::new()
     }
 
     /// Nothing has happened. Unless another node leads, the calls stay first in line: the log takes entries again in a
@@ -225,7 +249,11 @@ impl Shard {
 
     /// Nobody can tell what became of these.
     pub(super) fn answer_unknown(&mut self, proposals: Vec<Proposal>, round: &mut Round) {
-        for call in proposals.into_iter().flat_map(|proposal| proposal.calls) {
+        for mut call in proposals.into_iter().flat_map(|proposal| proposal.calls) {
+            if planted::on(Bug::TicketsNotGivenBack) {
+                // Planted: the count of units in flight keeps them.
+                std::mem::forget(call.ticket.take());
+            }
             self.around.metrics.outcome_unknown.increment(1);
             round.answers.push(call.to, Err(Failure::OutcomeUnknown));
         }
@@ -295,6 +323,11 @@ impl Shard {
         }
         // Without a ticket although it would be granted: others, who came later, were faster to take the tickets.
         let ticket = self.around.gate.take(reserve.product, reserve.quantity);
+        if ticket.is_none() && planted::on(Bug::RefusalFromUncommitted) {
+            // Planted: units in flight count as gone.
+            let next_expiry = inventory.next_deadline().unwrap_or_default();
+            return Decision::Answer(Err(Failure::Refused(Refusal::AllHeld { next_expiry })));
+        }
         ticket.map_or(Decision::Stay, |ticket| Decision::Enter(Some(ticket)))
     }
 }

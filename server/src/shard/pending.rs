@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use doorbuster_planted::{self as planted, Bug};
 use doorbuster_raft::Monotonic;
 
 use super::call::Call;
@@ -57,7 +58,8 @@ impl Pending {
         let mut settled = Settled::default();
         while self.entries.front().is_some_and(|proposal| proposal.index <= index) {
             let Some(proposal) = self.entries.pop_front() else { break };
-            if (proposal.term, proposal.index) == (term, index) {
+            // Planted: whoever waits longest is meant.
+            if (proposal.term, proposal.index) == (term, index) || planted::on(Bug::WaitersFirstInFirstOut) {
                 settled.applied = Some(proposal);
             } else {
                 settled.lost.push(proposal);

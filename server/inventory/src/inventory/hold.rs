@@ -1,5 +1,6 @@
 //! What a reservation's holder does with it: confirm, release, extend.
 
+use doorbuster_planted::{self as planted, Bug};
 use doorbuster_protocol::command::{Extend, Target};
 use doorbuster_protocol::failure::{Argument, Refusal};
 use doorbuster_protocol::limits::MAX_TTL;
@@ -12,7 +13,12 @@ use crate::record::Reservation;
 impl Inventory {
     /// Sells the units: from `held` for those who take the money themselves, from `paying` for the saga.
     pub(super) fn confirm(&mut self, target: &Target) -> Result<Reply, Refusal> {
-        let (slot, reservation) = self.locate_now(target)?;
+        // Planted: a hold counts until somebody has come to end it.
+        let (slot, reservation) = if planted::on(Bug::ConfirmAfterExpiry) {
+            self.locate(target).map(|slot| (slot, self.reservations.get(slot)))?
+        } else {
+            self.locate_now(target)?
+        };
         match reservation.state {
             ReservationState::Held | ReservationState::Paying => {
                 self.sell(slot, &reservation);
