@@ -88,6 +88,9 @@ pub struct Plan {
     unacknowledged: Option<FeedPosition>,
     /// Only ever used with a bug planted: to be stored although it is acknowledged already.
     unstored: Option<Step>,
+    /// The feed was seen to be acknowledged up to here and to go on there, which is more than the database was known to
+    /// have: either another writer has stored it since the database was asked, or orders are missing.
+    doubted: Option<(FeedPosition, FeedPosition)>,
     /// The feed's end when it was last read.
     last: FeedPosition,
     pending: u64,
@@ -112,6 +115,7 @@ impl Plan {
             unrecognised: VecDeque::new(),
             unacknowledged: None,
             unstored: None,
+            doubted: None,
             last: FeedPosition(0),
             pending: 0,
             idle_round: false,
@@ -142,10 +146,7 @@ impl Plan {
         let storing = matches!(self.step, Step::Store(_));
         match event {
             Event::Rested => self.begin(),
-            Event::Position(position) => {
-                self.position = Some(position);
-                self.begin();
-            }
+            Event::Position(position) => self.locate(position)?,
             Event::Page(page) if !self.recognised => {
                 let position = self.position.unwrap_or_default();
                 self.unrecognised = page.entries.into_iter().filter(|entry| entry.position <= position).collect();
@@ -178,6 +179,20 @@ impl Plan {
             Some(_) if !self.recognised => Step::Read { after: FeedPosition(0), limit: RECOGNISED_BY },
             Some(position) => Step::Read { after: position, limit: self.limit },
         };
+    }
+
+    /// What was acknowledged had been stored: a database that is asked afterwards, and has less, is not the one.
+    fn locate(&mut self, position: FeedPosition) -> Result<(), StoreError> {
+        if let Some((acknowledged, next)) = self.doubted.take()
+            && position < acknowledged
+        {
+            self.recognised = false;
+            self.fail();
+            return Err(StoreError::Gap { shard: self.shard, stored: position, next });
+        }
+        self.position = Some(position);
+        self.begin();
+        Ok(())
     }
 
     fn fail(&mut self) {
@@ -217,9 +232,15 @@ impl Plan {
 
     fn read(&mut self, page: FeedPage) -> Result<(), StoreError> {
         let position = self.position.unwrap_or_default();
-        if let Err(error) = check(self.shard, position, &page) {
+        if page.last < position {
             self.fail();
-            return Err(error);
+            return Err(ends_early(self.shard, position, &page));
+        }
+        if let Some(next) = gap(position, &page) {
+            self.doubted = Some((page.acknowledged, next));
+            self.position = None;
+            self.begin();
+            return Ok(());
         }
         self.last = page.last;
         self.pending = page.last.get().saturating_sub(position.get());
@@ -294,21 +315,19 @@ impl Plan {
     }
 }
 
-/// A feed that begins behind what is stored, or ends before it, is not the one this database belongs to.
-fn check(shard: ShardId, position: FeedPosition, page: &FeedPage) -> Result<(), StoreError> {
-    let next = page.entries.first().map(|entry| entry.position);
-    if page.acknowledged > position && next.is_none_or(|next| next.get() > position.get() + 1) {
-        let next = next.unwrap_or(FeedPosition(page.acknowledged.get() + 1));
-        return Err(StoreError::Gap { shard, stored: position, next });
-    }
-    if page.last < position {
-        let problem = format!(
-            "shard {shard} is stored up to position {position}, but its feed ends at {}: is this another cluster's database?",
-            page.last
-        );
-        return Err(StoreError::Refused { problem });
-    }
-    Ok(())
+/// Where the feed goes on, if it begins behind what is known to be stored.
+fn gap(position: FeedPosition, page: &FeedPage) -> Option<FeedPosition> {
+    let next = page.entries.first().map_or(page.acknowledged.get() + 1, |entry| entry.position.get());
+    (page.acknowledged > position && next > position.get() + 1).then_some(FeedPosition(next))
+}
+
+/// A feed that ends before what is stored is not the one this database belongs to.
+fn ends_early(shard: ShardId, position: FeedPosition, page: &FeedPage) -> StoreError {
+    let problem = format!(
+        "shard {shard} is stored up to position {position}, but its feed ends at {}: is this another cluster's database?",
+        page.last
+    );
+    StoreError::Refused { problem }
 }
 
 /// Whether the order is what this entry, or for a refund an earlier one, became.
@@ -444,8 +463,26 @@ mod tests {
     #[test]
     fn a_database_that_lacks_an_acknowledged_order_is_refused() {
         let mut plan = Plan::new(ShardId(0));
-        steps(&mut plan, [Event::Position(FeedPosition(1)), page([], 3, 3)]);
-        assert!(matches!(plan.next(page([], 3, 3)), Err(StoreError::Gap { .. })));
+        steps(&mut plan, [Event::Position(FeedPosition(1)), page([], 3, 3), page([], 3, 3)]);
+        assert_eq!(plan.step(), &Step::Position);
+        assert!(matches!(plan.next(Event::Position(FeedPosition(2))), Err(StoreError::Gap { .. })));
         assert!(matches!(plan.step(), Step::Pause(_)));
+    }
+
+    #[test]
+    fn what_another_writer_has_stored_and_acknowledged_meanwhile_is_not_missing() {
+        let mut plan = Plan::new(ShardId(0));
+        let taken = steps(
+            &mut plan,
+            [
+                Event::Position(FeedPosition(1)),
+                page([], 1, 1),
+                page([4], 3, 4),
+                Event::Position(FeedPosition(3)),
+                page([4], 3, 4),
+            ],
+        );
+        assert_eq!(taken[2], Step::Position);
+        assert_eq!(taken.last(), Some(&Step::Store([entry(4)].into())));
     }
 }
