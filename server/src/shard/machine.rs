@@ -7,7 +7,7 @@
 use std::io;
 
 use doorbuster_inventory::{Frozen as FrozenInventory, Inventory, Limits};
-use doorbuster_protocol::command::{Command, Reserve};
+use doorbuster_protocol::command::Command;
 use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::reply::Reply;
 use doorbuster_protocol::types::{LogIndex, ReservationId, ShardId, StateHash, Timestamp};
@@ -158,9 +158,7 @@ impl Machine {
         for command in commands {
             let command = command.map_err(|error| self.unreadable(index, &error))?;
             let result = self.inventory.apply(index, time, &command);
-            if let (Command::Reserve(Reserve { reservation, .. }), Ok(_)) = (&command, &result) {
-                outcome.granted.push(*reservation);
-            }
+            outcome.granted.extend(result.is_ok().then(|| made_by(&command)).flatten());
             if self.keep_results {
                 outcome.results.push(result);
             }
@@ -172,6 +170,15 @@ impl Machine {
 
     fn unreadable(&self, index: LogIndex, error: &entry::EntryError) -> String {
         format!("shard {}: committed entry {index} cannot be read: {error}", self.shard)
+    }
+}
+
+/// The reservation that exists once this command is granted. A late payment makes one, too, if none is known.
+fn made_by(command: &Command) -> Option<ReservationId> {
+    match command {
+        Command::Reserve(reserve) => Some(reserve.reservation),
+        Command::LatePayment(late) => Some(late.target.reservation),
+        _ => None,
     }
 }
 
@@ -209,8 +216,8 @@ impl Frozen for FrozenMachine {
 
 #[cfg(test)]
 mod tests {
-    use doorbuster_protocol::command::{AdjustStock, Command};
-    use doorbuster_protocol::types::{OperationId, ProductId, StateHash};
+    use doorbuster_protocol::command::{AdjustStock, LatePayment, LatePaymentPolicy, ProductSpec, Target};
+    use doorbuster_protocol::types::{Currency, Millis, Money, OperationId, ProductId, Quantity, StateHash, UserId};
 
     use super::*;
     use crate::shard::entry::{Builder, Header};
@@ -244,6 +251,30 @@ mod tests {
             let expected = if keep { vec![Err(Refusal::UnknownProduct); 2] } else { Vec::new() };
             assert_eq!((outcome.time, outcome.results), (Timestamp(5), expected));
         }
+    }
+
+    #[test]
+    fn a_reservation_that_a_late_payment_makes_is_known_to_exist() {
+        let product = ProductId(1);
+        let create = Command::CreateProduct(Box::new(ProductSpec {
+            product,
+            name: "phone".into(),
+            stock: Quantity(0),
+            price: Money { minor: 1, currency: Currency(*b"EUR") },
+            limit_per_user: Quantity(0),
+            limit_per_reservation: Quantity(0),
+            ttl: Millis(1000),
+            max_life: Millis(1000),
+            payment_cap: Millis(1000),
+            opens_at: Timestamp(0),
+            closes_at: Timestamp(0),
+            late_payment: LatePaymentPolicy::default(),
+        }));
+        let target = Target { product, reservation: ReservationId(7), user: UserId(1) };
+        let late = Command::LatePayment(LatePayment { target, quantity: Quantity(1) });
+        let mut machine = machine();
+        let entry = payload(5, now(&machine), &[create, late]);
+        assert_eq!(machine.apply(1, &entry).granted, [ReservationId(7)]);
     }
 
     #[test]

@@ -229,10 +229,10 @@ impl Caller {
             Err(error) => panic!("node {node} sent what is no answer: {error}"),
         }
         for (request_id, answer) in answers {
+            mark_answer(answer.as_ref().err(), port);
             // An answer to an attempt that was given up finds nobody.
             let call = self.calls.iter().find(|(_, call)| call.sent_as == Some(request_id)).map(|(id, _)| *id);
             if let Some(id) = call {
-                mark_answer(answer.as_ref().err(), port);
                 self.outcome(id, Outcome::Answered(answer), port);
             }
         }
