@@ -9,6 +9,7 @@
 
 mod real;
 mod small;
+mod watched;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use real::RealDisk;
 pub use small::{read_small, replace_small};
 #[cfg(test)]
 pub(crate) use tests::fault;
+pub use watched::{SyncFailed, WatchedDisk};
 
 /// The unit in which an unsynced write is kept or lost, bytes.
 pub const SECTOR_BYTES: usize = 512;

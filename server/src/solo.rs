@@ -5,7 +5,8 @@
 //! * `now` never goes back within a life, and is read when the call is made, not before;
 //! * [`Solo::turn`] no later than [`Solo::wake_at`] says, [`Solo::flush_log`] while [`Solo::log_pending`],
 //!   [`Solo::archive`] while [`Solo::archive_pending`], in any order and as late as threads may be;
-//! * after an error of [`Solo::flush_log`] the process has ended: nothing of it is used any more.
+//! * after an error of [`Solo::flush_log`], and when [`Solo::must_end`] says why, the process has ended: nothing of it is
+//!   used any more.
 //!
 //! To end a process, drop it: what its disk has is what is left of it. A panic is the end of the process too.
 
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use doorbuster_protocol::frame::FrameError;
 use doorbuster_protocol::reply::NodeAddress;
 use doorbuster_protocol::types::{NodeId, ShardId, Timestamp};
-use doorbuster_raft::disk::Disk;
+use doorbuster_raft::disk::{Disk, WatchedDisk};
 use doorbuster_raft::log::{LogCore, LogUsage};
 use doorbuster_raft::transport::Incarnation;
 use doorbuster_raft::{Append, Monotonic, PeerMessage, SnapshotSend};
@@ -29,6 +30,7 @@ use crate::clock::WallClocks;
 use crate::cluster::ClusterView;
 use crate::desk::Desk;
 use crate::error::ServerError;
+use crate::fatal::Fatal;
 use crate::gate::Gate;
 use crate::identity::{DataFolder, Identity};
 use crate::inbox::{Contents, Inboxes};
@@ -43,6 +45,7 @@ use line::Line;
 
 /// One node's process.
 pub struct Solo {
+    fatal: Fatal,
     folder: Arc<DataFolder>,
     log: LogCore,
     archive: Archive,
@@ -79,6 +82,9 @@ impl Solo {
         now: Monotonic,
         wall: Timestamp,
     ) -> Result<Self, ServerError> {
+        let fatal = Fatal::default();
+        let raise = fatal.clone();
+        let disk: Arc<dyn Disk> = Arc::new(WatchedDisk::new(disk, Arc::new(move |reason| raise.raise(reason))));
         let Recovery { folder, stores, log, replicas } = recovery::recover(disk, config, LogCore::open)?;
         let inboxes = Inboxes::new(config.groups, config.inbox);
         let addresses = config.voters.iter().map(|node| NodeAddress { node: *node, address: format!("node-{node}:1") });
@@ -95,6 +101,7 @@ impl Solo {
         let shards = recovery::shards(config, replicas, &desk.surroundings(), now)?;
         let group = |shards| ShardGroup::new(shards, config.tick, config.log_bound(), now);
         Ok(Self {
+            fatal,
             folder,
             log,
             archive: Archive { stores, metrics: desk.metrics.clone() },
@@ -196,6 +203,12 @@ impl Solo {
             self.desk.inboxes.push_durable(ShardId(shard), ticket);
         }
         self.log.maintain().map_err(|error| error.to_string())
+    }
+
+    /// Why the process must end, if it must: to be asked after every call that may reach the disk.
+    #[must_use]
+    pub fn must_end(&self) -> Option<&str> {
+        self.fatal.reason()
     }
 
     /// What the log takes on disk.

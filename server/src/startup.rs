@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender};
 use doorbuster_protocol::types::{NodeId, ShardId};
 use doorbuster_raft::Recovered;
-use doorbuster_raft::disk::RealDisk;
+use doorbuster_raft::disk::{Disk, RealDisk, SyncFailed, WatchedDisk};
 use doorbuster_raft::log::{self, Log};
 use doorbuster_raft::snapshot::SnapshotStore;
 use doorbuster_raft::transport::{self, Incarnation, Timing, Transport, TransportConfig};
@@ -91,9 +91,9 @@ pub(crate) fn recover(
     let notices = inboxes.clone();
     let durable = Arc::new(move |shard, ticket| notices.push_durable(ShardId(shard), ticket));
     let raise = fatal.clone();
-    let failed = Arc::new(move |reason| raise.raise(reason));
-    let recovery =
-        recovery::recover(Arc::new(RealDisk), &settings, |disk, config| log::open(disk, config, durable, failed))?;
+    let failed: SyncFailed = Arc::new(move |reason| raise.raise(reason));
+    let disk: Arc<dyn Disk> = Arc::new(WatchedDisk::new(Arc::new(RealDisk), Arc::clone(&failed)));
+    let recovery = recovery::recover(disk, &settings, |disk, config| log::open(disk, config, durable, failed))?;
     Ok((lock, recovery))
 }
 

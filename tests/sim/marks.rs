@@ -39,6 +39,7 @@ pub const DECLARED: &[&str] = &[
     "name_lost",
     "sync_failed_in_log",
     "sync_failed_in_snapshot",
+    "sync_failed_in_identity",
     "short_write",
     "disk_full",
     "slow_disk",

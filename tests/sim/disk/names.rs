@@ -81,11 +81,19 @@ impl Names {
         synced.iter().for_each(|change| change.apply(&mut self.durable));
     }
 
-    /// A sync of a directory that fails: the changes count as written, and are on disk or not.
+    /// A sync of a directory that fails: some of the first changes are on disk. Unlike a file's pages they do not count as
+    /// clean: file systems keep names in a journal, and one that cannot write it stops or tries again.
     pub(super) fn fail_sync(&mut self, directory: &Path, rng: &mut Rng) {
-        let (synced, rest): (Vec<_>, Vec<_>) = self.changes.drain(..).partition(|change| change.is_in(directory));
-        self.changes = rest;
-        synced.iter().filter(|_| rng.percent(50)).for_each(|change| change.apply(&mut self.durable));
+        let mut changes: Vec<_> = self.changes.drain(..).collect();
+        let mut written = true;
+        changes.retain(|change| {
+            written &= !change.is_in(directory) || rng.percent(50);
+            if written && change.is_in(directory) {
+                change.apply(&mut self.durable);
+            }
+            !(written && change.is_in(directory))
+        });
+        self.changes = changes;
     }
 
     /// Power comes back. How many changes were lost.

@@ -83,8 +83,8 @@ impl Run {
             };
             let met = self
                 .call(one, "a handshake", |node| node.solo.as_ref().map(|solo| solo.meet(node_id(other), incarnation)));
-            if self.nodes[one].disk.stopped_in().is_some() {
-                self.stopped(one);
+            let happened = self.nodes[one].disk.take_happened();
+            if self.ended_by_disk(one, &happened, "sync_failed_in_identity") {
                 return false;
             }
             match met.flatten() {

@@ -45,25 +45,15 @@ impl Run {
         let flushed = self.call(at, "the log", |node| node.solo.as_mut().map(doorbuster_server::solo::Solo::flush_log));
         self.counters.count("log_rounds");
         let happened = self.nodes[at].disk.take_happened();
-        self.count_happened(&happened);
-        if self.stopped(at) {
+        if self.ended_by_disk(at, &happened, "sync_failed_in_log") {
             return;
         }
-        let sync_failed = happened.iter().any(|happening| matches!(happening, Happening::SyncFailed(_)));
         match flushed.flatten() {
             None => self.ends(at, End::Killed),
-            Some(Err(said)) => {
-                if happened.is_empty() {
-                    return self.violated("fatal", format!("node {} ended without a reason: {said}", at + 1));
-                }
-                if sync_failed {
-                    self.marks.reach("sync_failed_in_log");
-                }
-                self.ends(at, End::Said(said));
+            Some(Err(said)) if happened.is_empty() => {
+                self.violated("fatal", format!("node {} ended without a reason: {said}", at + 1));
             }
-            Some(Ok(())) if sync_failed => {
-                self.violated("sync_error", format!("node {} goes on after a sync of its log has failed", at + 1));
-            }
+            Some(Err(said)) => self.ends(at, End::Said(said)),
             Some(Ok(())) => self.flushed(at, segments),
         }
     }
@@ -93,16 +83,11 @@ impl Run {
             self.call(at, "the archive", |node| node.solo.as_mut().map(doorbuster_server::solo::Solo::archive));
         self.counters.count("archive_jobs");
         let happened = self.nodes[at].disk.take_happened();
-        self.count_happened(&happened);
         if self.nodes[at].disk.stopped_in().is_some() {
             self.marks.reach("crash_while_snapshot_is_written");
         }
-        if self.stopped(at) {
+        if self.ended_by_disk(at, &happened, "sync_failed_in_snapshot") {
             return;
-        }
-        let sync_failed = happened.iter().any(|happening| matches!(happening, Happening::SyncFailed(_)));
-        if sync_failed {
-            self.marks.reach("sync_failed_in_snapshot");
         }
         match archived {
             None => self.ends(at, End::Killed),
@@ -111,6 +96,27 @@ impl Run {
                 self.stir(at);
             }
         }
+    }
+
+    /// After anything that may have reached the disk. True: the process is gone, or must not be there any more.
+    pub(super) fn ended_by_disk(&mut self, at: usize, happened: &[Happening], sync_mark: &'static str) -> bool {
+        self.count_happened(happened);
+        let sync_failed = happened.iter().any(|happening| matches!(happening, Happening::SyncFailed(_)));
+        if sync_failed {
+            self.marks.reach(sync_mark);
+        }
+        if self.stopped(at) {
+            return true;
+        }
+        let must_end = self.nodes[at].solo.as_ref().and_then(|solo| solo.must_end().map(ToOwned::to_owned));
+        match must_end {
+            Some(said) => self.ends(at, End::Said(said)),
+            None if sync_failed => {
+                self.violated("sync_error", format!("node {} goes on after a sync has failed", at + 1));
+            }
+            None => return false,
+        }
+        true
     }
 
     /// The machine has stopped in the middle of what was just done: the process is gone.

@@ -56,7 +56,6 @@ impl Run {
         let step = self.step(&mut stream);
         let (to, receiver_stopped) = (stream.to, self.nodes[stream.to].disk.stopped_in().is_some());
         let happened = self.nodes[to].disk.take_happened();
-        self.count_happened(&happened);
         match step {
             Step::Again(delay) => {
                 self.streams.insert(number, stream);
@@ -69,7 +68,7 @@ impl Run {
             self.marks.reach("crash_while_snapshot_is_received");
         }
         if self.nodes[to].is_up() {
-            self.stopped(to);
+            self.ended_by_disk(to, &happened, "sync_failed_in_snapshot");
         }
     }
 
