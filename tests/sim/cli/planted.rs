@@ -97,20 +97,35 @@ fn rebuild() -> Result<bool, String> {
     Ok(ended.success())
 }
 
+/// Runs seeds until one breaks a promise that it keeps without the bug.
 fn hunt(args: &Args, bug: Bug, limit: u64) -> Result<Option<Caught>, String> {
     let pool = Pool { jobs: args.jobs(), patience: args.patience(), plant: Some(name(bug)) };
+    let sound = Pool { plant: None, jobs: 1, ..pool.clone() };
     let mut seeds = 0;
     let mut caught: Option<Caught> = None;
+    let mut failed = None;
     pool.run((0..limit).map(|seed| Recipe::of(seed, false)), |recipe, report| {
         seeds += 1;
-        if let Some(broken) = report.broken
-            && caught.as_ref().is_none_or(|caught| recipe.seed < caught.seed)
-        {
-            caught = Some(Caught { seed: recipe.seed, seeds, property: broken.property, what: broken.what });
+        let Some(broken) = report.broken.filter(|_| caught.is_none()) else { return caught.is_none() };
+        match breaks(&sound, recipe) {
+            Ok(true) => eprintln!("{recipe} is broken without the bug, too: {}", broken.property),
+            Ok(false) => {
+                caught = Some(Caught { seed: recipe.seed, seeds, property: broken.property, what: broken.what });
+            }
+            Err(error) => failed = Some(error),
         }
-        caught.is_none()
+        caught.is_none() && failed.is_none()
     })?;
-    Ok(caught.map(|caught| Caught { seeds, ..caught }))
+    failed.map_or(Ok(caught), Err)
+}
+
+fn breaks(pool: &Pool, recipe: &Recipe) -> Result<bool, String> {
+    let mut broken = false;
+    pool.run(std::iter::once(recipe.clone()), |_, report| {
+        broken = report.broken.is_some();
+        true
+    })?;
+    Ok(broken)
 }
 
 fn first_line(text: &str) -> &str {
