@@ -85,7 +85,7 @@ impl Expiry {
     /// A turn of a node has ended.
     fn turn(&mut self, at: Moment, node: NodeId, shard: ShardId, queues: &Queues) -> Result<(), String> {
         let ledger = self.ledger.borrow();
-        let slack = ledger.config().clock_tolerance.0 + millis(allowed(ledger.config()));
+        let slack = ledger.config().clock_lag.0 + millis(allowed(ledger.config()));
         let leads = self.leaders.get(&shard).is_some_and(|(term, leader)| {
             let open = ledger.shard(shard).and_then(|log| log.entry(log.last())).is_some_and(|last| last.term == *term);
             *leader == node && open
@@ -116,7 +116,7 @@ impl Expiry {
     fn quiescent(&self, at: Moment) -> Result<(), String> {
         let ledger = self.ledger.borrow();
         let now = ledger.cluster_time(at);
-        let slack = ledger.config().clock_tolerance.0 + millis(allowed(ledger.config()));
+        let slack = ledger.config().clock_lag.0 + millis(allowed(ledger.config()));
         let mut next = ledger.shards().filter_map(|(shard, log)| Some((shard, log.model().next_deadline()?)));
         next.find(|(_, (deadline, _))| deadline.0 + slack < now.0).map_or(Ok(()), |(shard, (deadline, id))| {
             Err(format!("at quiescence, at {now}, reservation {id} of shard {shard} lives on, due at {deadline}"))
@@ -173,7 +173,7 @@ fn honest(ledger: &Ledger, entry: &Committed, at: Moment) -> Result<(), String> 
     let (now, tolerance) = (ledger.cluster_time(at), ledger.config().clock_tolerance);
     if entry.stamp.0 > now.0 + tolerance.0 {
         Err(format!("its stamp {} is ahead of cluster time {now}: what is due then is early", entry.stamp))
-    } else if entry.stamp.0 + tolerance.0 < now.0 {
+    } else if entry.stamp.0 + ledger.config().clock_lag.0 < now.0 {
         Err(format!("its stamp {} is behind cluster time {now}: what is due then is late", entry.stamp))
     } else {
         Ok(())

@@ -7,9 +7,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use doorbuster_protocol::types::Millis;
+
 use crate::checkers;
 use crate::sim::workload::{self, Shape};
-use crate::sim::{Faults, Outcome, Scenario, World};
+use crate::sim::{Fault, Faults, Outcome, Scenario, World};
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,11 +95,15 @@ impl Recipe {
     pub fn play(&self, trace: bool) -> Result<Outcome, String> {
         let (mut scenario, shape) = self.build()?;
         scenario.trace = trace;
+        let wrong_clock = scenario.faults.on(Fault::WallClockOff) || scenario.faults.on(Fault::WallClockJump);
+        let span = u64::try_from(scenario.span.as_millis()).unwrap_or(u64::MAX);
+        let usual = checkers::Config::default();
         let actors = workload::actors(&shape, scenario.shards);
         let checkers = checkers::all(checkers::Config {
             shards: scenario.shards,
             tick: scenario.tick,
-            ..checkers::Config::default()
+            clock_lag: if wrong_clock { Millis(span) } else { usual.clock_lag },
+            ..usual
         });
         Ok(World::new(scenario, actors, checkers).run())
     }

@@ -47,8 +47,8 @@ pub fn run(args: &Args) -> Result<bool, String> {
 pub fn runs(args: &Args, recipes: &[Recipe], repeat: bool) -> Result<(Tally, Duration, Vec<Recipe>), String> {
     let begun = Instant::now();
     let pool = Pool { jobs: args.jobs(), patience: args.patience(), plant: None };
-    let repeated = recipes.iter().filter(|recipe| repeat && recipe.seed.is_multiple_of(REPEATED));
-    let all = || recipes.iter().chain(repeated.clone()).cloned();
+    let times = |recipe: &Recipe| if repeat && recipe.seed.is_multiple_of(REPEATED) { 2 } else { 1 };
+    let all = || recipes.iter().flat_map(|recipe| std::iter::repeat_n(recipe.clone(), times(recipe)));
     let bar = bar(all().count());
     let mut tally = Tally::default();
     let mut hashes: BTreeMap<String, u64> = BTreeMap::new();
