@@ -134,8 +134,8 @@ impl<S: StateMachine> Node<S> {
         // A snapshot's message comes with the snapshot, through `install`.
         let kind = message.raft.msg_type;
         let too_many = self.pipeline.unsynced_bytes() >= self.config.max_unsynced_bytes;
-        let welcome = kind != MessageType::MsgSnapshot && !(too_many && !message.raft.entries.is_empty());
-        if welcome && self.admits(&message) {
+        let has_room = !too_many || message.raft.entries.is_empty();
+        if kind != MessageType::MsgSnapshot && has_room && self.admits(&message) {
             self.deliver(message);
         }
     }

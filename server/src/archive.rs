@@ -62,7 +62,7 @@ impl Archive {
     pub fn perform(&self, job: Job) -> Option<(ShardId, Event)> {
         match job {
             Job::Write(job) => Some(self.write(job)),
-            Job::Install(shard, message) => self.install(shard, *message),
+            Job::Install(shard, message) => self.install(shard, message),
             Job::End => None,
         }
     }
@@ -86,7 +86,7 @@ impl Archive {
         (shard, Event::SnapshotWritten(mark, result.map_err(|error| error.to_string())))
     }
 
-    fn install(&self, shard: ShardId, message: PeerMessage) -> Option<(ShardId, Event)> {
+    fn install(&self, shard: ShardId, message: Box<PeerMessage>) -> Option<(ShardId, Event)> {
         match self.stores[usize::from(shard.0)].load() {
             Ok(Some((file, bytes))) if Some(file.mark) == message.snapshot_mark() => {
                 tracing::info!(shard = shard.0, index = file.mark.index, bytes = bytes.len(), "installing a snapshot");

@@ -116,9 +116,9 @@ fn a_small_file_is_the_old_one_or_the_new_one() {
             let replaced = replace_small(&disk, directory, "file", &contents(version)).is_ok();
             // A process that stops, and a machine that does.
             if dice.chance(30) {
-                disk.restart()
+                disk.restart();
             } else {
-                disk.crash(&mut dice)
+                disk.crash(&mut dice);
             }
             let found = read_small(&disk, &directory.join("file")).unwrap();
             let is = (0..=4).find(|known| contents(*known) == found).expect("one of them, in whole");

@@ -22,6 +22,7 @@ pub struct Weather {
 pub const CALM: Weather = Weather { lost: 0, doubled: 0, slowest_message: 1, slowest_write: 1 };
 pub const ROUGH: Weather = Weather { lost: 50, doubled: 50, slowest_message: 40, slowest_write: 30 };
 
+#[allow(clippy::large_enum_variant)] // a few at a time
 enum Event {
     Message {
         to: usize,

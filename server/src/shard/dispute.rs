@@ -261,7 +261,8 @@ impl Question {
     }
 
     fn verdict(&self, others: &[NodeId]) -> Option<Verdict> {
-        let majority = (others.len() + 1) / 2 + 1;
+        let voters = others.len() + 1;
+        let majority = voters / 2 + 1;
         let agree = 1 + self.heard.values().filter(|hash| **hash == Some(self.own.hash)).count();
         let silent = others.len() - self.heard.len();
         if agree >= majority {

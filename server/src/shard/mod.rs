@@ -93,7 +93,7 @@ pub enum Event {
     /// A snapshot has reached a follower, or has not.
     SnapshotSent(NodeId, bool),
     /// A snapshot from the leader is durable here.
-    Install(PeerMessage, Bytes),
+    Install(Box<PeerMessage>, Bytes),
     /// The log on disk is too large, and this shard keeps the oldest part of it.
     CutLog,
 }
@@ -292,7 +292,7 @@ impl Shard {
                 if let Some(mark) = message.snapshot_mark() {
                     self.snapshots.written(mark);
                 }
-                self.node.install(round.now, message, &bytes);
+                self.node.install(round.now, *message, &bytes);
             }
             Event::CutLog => self.snapshots.wanted(),
         }
