@@ -77,6 +77,12 @@ impl WallClocks {
         Some(at_distance(known[(known.len() - 1) / 2], now))
     }
 
+    /// How many clocks are known, our own included.
+    #[must_use]
+    pub fn known(&self) -> usize {
+        1 + self.heard().count()
+    }
+
     /// Each peer's wall clock minus ours, in ms; `None` of those never heard of.
     pub fn offsets(&self, now: Monotonic, wall: Timestamp) -> impl Iterator<Item = (NodeId, Option<i64>)> + '_ {
         let own = distance_of(wall, now);
@@ -101,13 +107,15 @@ pub struct ClusterClock {
     /// The newest stamp seen or given.
     last: Timestamp,
     leading: bool,
+    /// How many wall clocks the farthest jump of this leadership rests on.
+    clocks: usize,
 }
 
 impl ClusterClock {
     /// Of a replica whose newest applied stamp is `last`.
     #[must_use]
     pub fn new(last: Timestamp, now: Monotonic) -> Self {
-        Self { reading: nanos(last), at: now, last, leading: false }
+        Self { reading: nanos(last), at: now, last, leading: false, clocks: 0 }
     }
 
     /// An entry with this stamp was applied here.
@@ -128,7 +136,19 @@ impl ClusterClock {
     pub fn lead(&mut self, now: Monotonic, median: Option<Timestamp>) {
         self.advance(now);
         self.leading = true;
+        self.clocks = 0;
         self.reading = self.reading.max(nanos(self.last)).max(median.map_or(0, nanos));
+    }
+
+    /// So many wall clocks are known now. If they are more than before, a median ahead is taken over at once: that of a
+    /// bare majority may be a wrong clock's that is behind, and what was lost with it would take steering for ever to
+    /// make up. Clocks that step later are steered towards like any others.
+    pub fn learn(&mut self, now: Monotonic, clocks: usize, median: Option<Timestamp>) {
+        if let Some(median) = median.filter(|_| self.leading && clocks > self.clocks) {
+            self.clocks = clocks;
+            self.advance(now);
+            self.reading = self.reading.max(nanos(median));
+        }
     }
 
     /// This replica leads no more.

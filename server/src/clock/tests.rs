@@ -160,6 +160,32 @@ fn time_without_a_leader_is_not_lost() {
 }
 
 #[test]
+fn time_that_a_wrong_clock_hid_is_made_up_when_the_others_are_heard() {
+    let clocks = three_nodes();
+    let wrong = |second| shifted(right(second), -60_000);
+    // Down for five seconds; the new leader has heard of one peer, whose clock is a minute slow.
+    clocks.observe(NodeId(2), wrong(5), at(5));
+    let mut clock = ClusterClock::new(right(0), at(5));
+    clock.lead(at(5), clocks.median(at(5), right(5)));
+    clock.learn(at(5), clocks.known(), clocks.median(at(5), right(5)));
+    assert_eq!(clock.stamp(at(5), clocks.median(at(5), right(5))), right(0), "it cannot know better");
+    clocks.observe(NodeId(3), right(6), at(6));
+    clock.learn(at(6), clocks.known(), clocks.median(at(6), right(6)));
+    assert_eq!(clock.stamp(at(6), clocks.median(at(6), right(6))), right(6));
+    // Two clocks step an hour forth: nothing new was heard of, so they are steered towards.
+    clocks.observe(NodeId(2), shifted(right(7), 3_600_000), at(7));
+    clocks.observe(NodeId(3), shifted(right(7), 3_600_000), at(7));
+    clock.learn(at(7), clocks.known(), clocks.median(at(7), right(7)));
+    assert_eq!(clock.stamp(at(7), clocks.median(at(7), right(7))), right(7));
+    // A wrong clock ahead is never the lower median.
+    let clocks = three_nodes();
+    clocks.observe(NodeId(2), shifted(right(8), 3_600_000), at(8));
+    clock.lead(at(8), clocks.median(at(8), right(8)));
+    clock.learn(at(8), clocks.known(), clocks.median(at(8), right(8)));
+    assert_eq!(clock.stamp(at(8), clocks.median(at(8), right(8))), right(8));
+}
+
+#[test]
 fn a_follower_stays_behind_its_leader() {
     let mut clock = ClusterClock::new(right(0), at(0));
     for second in 1..=10 {

@@ -92,6 +92,7 @@ impl Shard {
         let mut any = false;
         while self.may_propose() && round.now >= self.propose_after {
             let median = self.around.wall_clocks.median(round.now, round.wall);
+            self.clock.learn(round.now, self.around.wall_clocks.known(), median);
             let stamp = self.clock.stamp(round.now, median);
             // Planted: the leader's own wall clock is the time.
             let stamp = if planted::on(Bug::ExpiryByLocalClock) { round.wall } else { stamp };
