@@ -9,6 +9,7 @@ pub mod buyers;
 pub mod checks;
 pub mod disk;
 pub mod faults;
+pub mod hidden;
 pub mod inspection;
 pub mod network;
 pub mod postgres;
@@ -40,6 +41,7 @@ use stage::Stage;
 /// Buyers by the client library, two clients between them, and over HTTP.
 const TCP_BUYERS: u32 = 10;
 const HTTP_BUYERS: u32 = 6;
+const HTTP_CLIENTS: std::ops::RangeInclusive<u32> = TCP_BUYERS + 1..=TCP_BUYERS + HTTP_BUYERS;
 /// How long everything runs undisturbed before the first fault.
 const CALM: Duration = Duration::from_secs(1);
 
@@ -64,6 +66,7 @@ pub async fn run(settings: &Settings) -> Result<Report, CliError> {
     let begun = clock::now();
     let played = play(settings, &stage, &shop, &record, &events).await;
     report.faults = events.counts();
+    report.effects = stage.effects();
     if let Err(error) = played {
         report.problems.push(error.message);
     }
@@ -107,7 +110,7 @@ async fn play(
         clients.spawn(tcp::run(buyer(number), library(number), seed));
     }
     let gateways = Arc::new(stage.gateway_addresses().await);
-    for number in TCP_BUYERS + 1..=TCP_BUYERS + HTTP_BUYERS {
+    for number in HTTP_CLIENTS {
         clients.spawn(http::run(buyer(number), Arc::clone(&gateways), seed));
     }
     tokio::time::sleep(CALM).await;
@@ -129,7 +132,8 @@ async fn conclude(
     let client = stage.client("chaos-inspection").await?;
     inspection::until_nothing_is_live(&client).await?;
     let found = inspection::look_at_everything(&client, record).await?;
-    let history = record.history();
+    let mut history = record.history();
+    hidden::fill_in(&mut history, &found, |client| HTTP_CLIENTS.contains(&client));
     report.problems.extend(checks::check(&history, &found));
     let audit = inspection::audit(&stage::binary()?, stage, &settings.folder).await?;
     report.audit = audit.summary;

@@ -135,16 +135,6 @@ impl Postgres {
         Ok(())
     }
 
-    /// Stops its first process in its tracks, which takes new connections; those there are go on.
-    pub fn freeze(&mut self) -> Result<(), CliError> {
-        self.process.as_mut().map_or(Ok(()), Process::freeze)
-    }
-
-    /// Lets it go on.
-    pub fn unfreeze(&mut self) -> Result<(), CliError> {
-        self.process.as_mut().map_or(Ok(()), Process::unfreeze)
-    }
-
     /// Whether it runs.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(|process| process.ended().is_none())

@@ -7,6 +7,7 @@ use doorbuster_cli::clock;
 use doorbuster_protocol::command::Command;
 use doorbuster_protocol::query::Query;
 use doorbuster_protocol::request::RequestBody;
+use doorbuster_protocol::types::Timestamp;
 use parking_lot::Mutex;
 
 use crate::history::{Heard, History, Moment, Operation};
@@ -15,6 +16,7 @@ use crate::history::{Heard, History, Moment, Operation};
 #[derive(Debug)]
 pub struct Record {
     begun: Instant,
+    epoch: Timestamp,
     operations: Mutex<Vec<Operation>>,
 }
 
@@ -37,7 +39,7 @@ pub struct Ends {
 
 impl Default for Record {
     fn default() -> Self {
-        Self { begun: clock::now(), operations: Mutex::default() }
+        Self { begun: clock::now(), epoch: clock::wall(), operations: Mutex::default() }
     }
 }
 
@@ -58,6 +60,11 @@ impl Record {
             operation.returned = Some(now);
             operation.heard = heard;
         }
+    }
+
+    /// What the machine's wall clock said when the history began.
+    pub fn epoch(&self) -> Timestamp {
+        self.epoch
     }
 
     /// How much was asked so far.

@@ -27,6 +27,8 @@ pub struct Report {
     pub healed: Option<Duration>,
     /// How often each fault struck.
     pub faults: BTreeMap<&'static str, u64>,
+    /// What came of them, where it is not always the same.
+    pub effects: BTreeMap<&'static str, u64>,
     /// How the operations of each kind ended.
     pub operations: BTreeMap<&'static str, Ends>,
     /// Products put on sale.
@@ -51,6 +53,7 @@ impl Report {
             took: Duration::ZERO,
             healed: None,
             faults: BTreeMap::new(),
+            effects: BTreeMap::new(),
             operations: BTreeMap::new(),
             products: 0,
             connections: (0, 0),
@@ -83,6 +86,7 @@ impl Report {
             "seconds": self.took.as_secs_f64(),
             "seconds_to_heal": self.healed.map(|healed| healed.as_secs_f64()),
             "faults": self.faults,
+            "effects": self.effects,
             "faults_total": self.faults.values().sum::<u64>(),
             "operations": operations,
             "operations_total": operation(&self.total()),
@@ -116,6 +120,9 @@ impl Report {
         let healed = self.healed.map_or_else(|| "never".to_owned(), |healed| format!("{:.1} s", healed.as_secs_f64()));
         whole.add_row(["whole again after", &healed]);
         whole.add_row(["orders", &self.audit.to_string()]);
+        for (effect, count) in &self.effects {
+            whole.add_row([*effect, &count.to_string()]);
+        }
         for left_out in &self.left_out {
             whole.add_row(["left out here", left_out]);
         }

@@ -15,7 +15,7 @@ use rand::{RngExt as _, SeedableRng as _};
 /// Products on sale at a time.
 const AT_ONCE: usize = 8;
 /// Visits that a product gets.
-const VISITS: i64 = 24;
+const VISITS: i64 = 20;
 
 /// Which way its buyers come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ fn spec(product: ProductId, rng: &mut StdRng) -> ProductSpec {
     ProductSpec {
         product,
         name: format!("product {product}"),
-        stock: Quantity(rng.random_range(1..=5)),
+        stock: Quantity(rng.random_range(1..=9)),
         price: Money { minor: 100 * product.0, currency: Currency(*b"EUR") },
         limit_per_user: Quantity(if rng.random_bool(0.3) { 2 } else { 0 }),
         limit_per_reservation: Quantity(0),

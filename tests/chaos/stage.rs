@@ -14,6 +14,7 @@ use doorbuster_cli::demo::front::{Front, FrontConfig};
 use doorbuster_cli::error::CliError;
 use doorbuster_client::{Client, Config};
 use doorbuster_protocol::types::NodeId;
+use parking_lot::Mutex;
 use toml::{Table, Value};
 
 use super::disk::SmallDisk;
@@ -47,6 +48,7 @@ pub struct Stage {
     pub left_out: Vec<String>,
     /// The database's URL, past the proxies.
     pub database: String,
+    effects: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Stage {
@@ -72,7 +74,17 @@ impl Stage {
             gateways.push(tokio::sync::Mutex::new(Front::start(config, &cluster).await?));
         }
         let postgres = tokio::sync::Mutex::new(postgres);
-        Ok(Self { cluster, gateways, postgres, network, disk, syncs, left_out, database })
+        Ok(Self { cluster, gateways, postgres, network, disk, syncs, left_out, database, effects: Mutex::default() })
+    }
+
+    /// Something that a fault may or may not come to has come.
+    pub fn noted(&self, effect: &'static str) {
+        *self.effects.lock().entry(effect).or_default() += 1;
+    }
+
+    /// What faults came to, and how often.
+    pub fn effects(&self) -> BTreeMap<&'static str, u64> {
+        self.effects.lock().clone()
     }
 
     /// A client of the servers, through the proxies.
@@ -107,7 +119,6 @@ impl Stage {
             }
         }
         let mut postgres = self.postgres.lock().await;
-        postgres.unfreeze()?;
         if !postgres.is_running() {
             postgres.up().await?;
         }

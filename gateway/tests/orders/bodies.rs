@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use doorbuster_gateway::orders::{Order, OrderMetrics, OrderStore, OrderWriter, StoreError, Stored};
+use doorbuster_gateway::orders::{Feed as _, Order, OrderMetrics, OrderStore, OrderWriter, StoreError, Stored};
 use doorbuster_protocol::reply::{FeedEntry, FeedKind};
 use doorbuster_protocol::types::{
     Currency, FeedPosition, Money, ProductId, Quantity, ReservationId, ShardId, Timestamp, UserId,
@@ -191,6 +191,23 @@ pub async fn two_writers_at_once_write_each_order_once(database: Database) {
     for writer in writers {
         writer.stop().await;
     }
+}
+
+pub async fn a_writer_goes_on_behind_what_another_stored(database: Database) {
+    let (feeds, store) = (Feeds::new(1), database.store());
+    let writer = start(&feeds, database.store(), OrderMetrics::none());
+    let mut last = 0;
+    for _ in 0..4 {
+        // Another gateway's writer stores and acknowledges, whether this one is about to or not.
+        feeds.confirm(2);
+        store.store(SHARD, &entries(0, last + 1..=last + 2)).await.unwrap();
+        feeds.acknowledge(SHARD, FeedPosition(last + 2)).await.unwrap();
+        feeds.confirm(1);
+        last += 3;
+        eventually("the rest is stored", || async { feeds.is_done() }).await;
+    }
+    writer.stop().await;
+    assert_complete(&store, 1, last).await;
 }
 
 pub async fn a_crash_between_commit_and_acknowledgement_is_made_good(database: Database) {

@@ -31,6 +31,7 @@ on_both! {
     what_does_not_fit_together_is_refused_whole
     refunds_change_the_order
     two_writers_at_once_write_each_order_once
+    a_writer_goes_on_behind_what_another_stored
     a_crash_between_commit_and_acknowledgement_is_made_good
     cancelled_at_any_moment_nothing_is_lost_or_doubled
     a_database_that_stops_delays_orders

@@ -20,8 +20,9 @@ use super::record::Record;
 use super::shop::Shop;
 use crate::history::Heard;
 
-/// How long the library may try before it gives up.
+/// How long the library may try before it gives up, for those who come back and for those who ask once.
 const DEADLINE: Duration = Duration::from_millis(1500);
+const ONCE_DEADLINE: Duration = Duration::from_millis(400);
 /// Pause before the same is asked again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -49,12 +50,13 @@ impl Buyer {
         let ticket = self.record.call(self.number, body.clone());
         let mut unheard = false;
         let mut heard = Heard::Unknown;
+        let deadline = if tries > 1 { DEADLINE } else { ONCE_DEADLINE };
         for again in 0..tries {
             if again > 0 {
                 tokio::time::sleep(PAUSE).await;
             }
             let request = Request { body: body.clone(), wait: Millis(0) };
-            heard = match client.execute(request, Some(DEADLINE)).await {
+            heard = match client.execute(request, Some(deadline)).await {
                 Ok(reply) => Heard::Reply(reply),
                 Err(Error::Refused(refusal)) => Heard::Refused(refusal),
                 Err(Error::OutcomeUnknown) => {

@@ -160,7 +160,7 @@ impl Visit<'_> {
 
     /// Most come back until they know; some give up.
     fn tries(&mut self) -> u32 {
-        if self.rng.random_bool(0.85) { 6 } else { 1 }
+        if self.rng.random_bool(0.6) { 6 } else { 1 }
     }
 }
 

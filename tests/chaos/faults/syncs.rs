@@ -35,6 +35,7 @@ async fn failed(scene: &mut Scene<'_>) -> Result<(), CliError> {
         let what = format!("node {node} runs on {}s after its syncs began to fail", ENDS_WITHIN.as_secs());
         return Err(CliError::wrong(what));
     }
+    scene.stage.noted("server ended by its failed sync");
     scene.last(0, 500).await;
     scene.stage.cluster.start_node(node)
 }
