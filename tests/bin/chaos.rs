@@ -26,6 +26,9 @@ struct Args {
     /// Seed of the schedule [default: a fresh one]
     #[arg(long)]
     seed: Option<u64>,
+    /// Judge the clients' history for linearizability too
+    #[arg(long)]
+    linearizability: bool,
     /// Print one JSON document instead of tables
     #[arg(long)]
     json: bool,
@@ -62,7 +65,8 @@ async fn run(args: &Args, output: Output) -> Result<ExitCode, CliError> {
         (None, temporary) => temporary.as_ref().map(|folder| folder.path().to_owned()).unwrap_or_default(),
     };
     let seed = args.seed.unwrap_or_else(entropy::number);
-    let settings = Settings { time: Duration::from_secs_f64(args.minutes * 60.0), seed, folder };
+    let settings =
+        Settings { time: Duration::from_secs_f64(args.minutes * 60.0), seed, folder, judge: args.linearizability };
     progress(&format!("seed {seed}, {} minutes, in {}", args.minutes, settings.folder.display()));
     let ran = tokio::select! {
         ran = Box::pin(chaos::run(&settings)) => ran,

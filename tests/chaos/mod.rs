@@ -28,6 +28,7 @@ use std::time::Duration;
 use doorbuster_cli::clock;
 use doorbuster_cli::error::CliError;
 use doorbuster_client::Client;
+use doorbuster_protocol::types::Millis;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -38,10 +39,17 @@ use schedule::Events;
 use shop::Shop;
 use stage::Stage;
 
+use crate::checkers::linearizability::{self, Assumptions};
+
 /// Buyers by the client library, two clients between them, and over HTTP.
 const TCP_BUYERS: u32 = 10;
 const HTTP_BUYERS: u32 = 6;
 const HTTP_CLIENTS: std::ops::RangeInclusive<u32> = TCP_BUYERS + 1..=TCP_BUYERS + HTTP_BUYERS;
+/// How far stamps may be from the wall clock: a leader that was stopped between reading its clock and proposing stamps
+/// what it is sent with a time as long ago as it was stopped.
+const TOLERANCE: Millis = Millis(4000);
+/// Steps of the search for one product's order, after which it is undecided.
+const STEPS: u64 = 5_000_000;
 /// How long everything runs undisturbed before the first fault.
 const CALM: Duration = Duration::from_secs(1);
 
@@ -54,6 +62,8 @@ pub struct Settings {
     pub seed: u64,
     /// Where data, logs and history go.
     pub folder: PathBuf,
+    /// Whether the history is judged for linearizability too.
+    pub judge: bool,
 }
 
 /// Runs it: all faults, then none, then the checks.
@@ -135,6 +145,10 @@ async fn conclude(
     let mut history = record.history();
     hidden::fill_in(&mut history, &found, |client| HTTP_CLIENTS.contains(&client));
     report.problems.extend(checks::check(&history, &found));
+    if settings.judge {
+        let assumptions = Assumptions { epoch: record.epoch(), tolerance: TOLERANCE, steps: STEPS };
+        report.judge(linearizability::check(&history, &assumptions));
+    }
     let audit = inspection::audit(&stage::binary()?, stage, &settings.folder).await?;
     report.audit = audit.summary;
     report.problems.extend(audit.problems);

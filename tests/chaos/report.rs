@@ -12,6 +12,7 @@ use super::Settings;
 use super::proxy::Traffic;
 use super::record::{Ends, ends};
 use super::stage::Stage;
+use crate::checkers::linearizability;
 use crate::history::History;
 
 /// Everything there is to tell.
@@ -35,6 +36,8 @@ pub struct Report {
     pub products: u64,
     /// Connections through the proxies, and those that they broke.
     pub connections: (u64, u64),
+    /// What the linearizability checker had to judge, and did not come to the end of.
+    pub judged: Judged,
     /// What the audit says of the orders.
     pub audit: Value,
     /// What could not be done on this machine.
@@ -42,6 +45,17 @@ pub struct Report {
     /// Promises that were not kept.
     pub problems: Vec<String>,
     folder: PathBuf,
+}
+
+/// Histories judged for linearizability, product by product.
+#[derive(Clone, Debug, Default)]
+pub struct Judged {
+    /// Products.
+    pub products: usize,
+    /// Operations on them, and those of them whose outcome nobody knows.
+    pub operations: (usize, usize),
+    /// Products whose search was given up: neither passed nor failed.
+    pub undecided: usize,
 }
 
 impl Report {
@@ -57,6 +71,7 @@ impl Report {
             operations: BTreeMap::new(),
             products: 0,
             connections: (0, 0),
+            judged: Judged::default(),
             audit: Value::Null,
             left_out: stage.left_out.clone(),
             problems: Vec::new(),
@@ -68,6 +83,16 @@ impl Report {
     pub fn account(&mut self, history: &History, traffic: &Traffic) {
         self.operations = ends(history);
         self.connections = (traffic.connections.load(Ordering::Relaxed), traffic.broken.load(Ordering::Relaxed));
+    }
+
+    /// Takes what the linearizability checker says.
+    pub fn judge(&mut self, judged: linearizability::Report) {
+        self.judged = Judged {
+            products: judged.products,
+            operations: (judged.operations, judged.given_up),
+            undecided: judged.undecided.len(),
+        };
+        self.problems.extend(judged.violations.iter().map(ToString::to_string));
     }
 
     /// Whether every promise was kept.
@@ -93,6 +118,10 @@ impl Report {
             "products": self.products,
             "connections": self.connections.0,
             "connections_broken": self.connections.1,
+            "linearizable": {
+                "products": self.judged.products, "operations": self.judged.operations.0,
+                "operations_given_up": self.judged.operations.1, "undecided": self.judged.undecided,
+            },
             "orders": self.audit,
             "left_out": self.left_out,
             "problems": self.problems,
@@ -119,6 +148,9 @@ impl Report {
         whole.add_row(["connections, broken", &format!("{}, {}", self.connections.0, self.connections.1)]);
         let healed = self.healed.map_or_else(|| "never".to_owned(), |healed| format!("{:.1} s", healed.as_secs_f64()));
         whole.add_row(["whole again after", &healed]);
+        let Judged { products, operations: (asked, given_up), undecided } = self.judged;
+        let judged = format!("{products} products, {asked} operations ({given_up} given up), {undecided} undecided");
+        whole.add_row(["judged for linearizability", &judged]);
         whole.add_row(["orders", &self.audit.to_string()]);
         for (effect, count) in &self.effects {
             whole.add_row([*effect, &count.to_string()]);
