@@ -188,3 +188,80 @@ fn progress(view: &ReservationView) -> (u64, u16, bool, bool) {
     let over = !view.state.is_live();
     (view.changed_at.0, view.payment_attempts, over, over && (view.late || matches!(view.state, RefundDue | Refunded)))
 }
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_inventory::Inventory;
+    use doorbuster_protocol::command::Command;
+    use doorbuster_protocol::types::LogIndex;
+
+    use super::super::stage::{NODES, SHARD, Stage, product, property, reserve, target};
+    use super::*;
+
+    fn stage() -> Stage {
+        let mut stage = Stage::new(|ledger| vec![Box::new(Acknowledged::new(ledger))]);
+        stage.command(&product(1, 5)).unwrap().unwrap();
+        stage.command(&reserve(1)).unwrap().unwrap();
+        stage.command(&reserve(2)).unwrap().unwrap();
+        stage
+    }
+
+    #[test]
+    fn what_becomes_of_reservations_in_their_lives_passes() {
+        let mut stage = stage();
+        stage.command(&Command::Confirm(target(1))).unwrap().unwrap();
+        stage.pass(1500);
+        stage.run(&[Command::Expire]).unwrap();
+        stage.command(&reserve(3)).unwrap().unwrap();
+        for node in NODES {
+            stage.shown_bare(node).unwrap();
+        }
+        assert_eq!(stage.conclude(), Ok(()));
+    }
+
+    #[test]
+    fn a_replica_that_lost_one_is_found() {
+        let mut stage = stage();
+        let mut without = Inventory::new(SHARD, Default::default());
+        without.apply(LogIndex(1), stage.time(), &product(1, 5)).unwrap();
+        without.apply(LogIndex(3), stage.time(), &reserve(2)).unwrap();
+        stage.show(Observation::Started { node: NODES[1] }).unwrap();
+        stage.replicas.insert(NODES[1], without);
+        assert_eq!(property(stage.shown_bare(NODES[1])), "acknowledged");
+    }
+
+    #[test]
+    fn a_replica_that_has_not_come_so_far_may_lack_it() {
+        let mut stage = stage();
+        let mut behind = Inventory::new(SHARD, Default::default());
+        behind.apply(LogIndex(1), stage.time(), &product(1, 5)).unwrap();
+        stage.show(Observation::Started { node: NODES[1] }).unwrap();
+        stage.replicas.insert(NODES[1], behind);
+        assert_eq!(stage.shown_bare(NODES[1]), Ok(()));
+    }
+
+    #[test]
+    fn one_that_was_sold_and_is_released_is_found() {
+        let mut stage = stage();
+        stage.command(&Command::Confirm(target(1))).unwrap().unwrap();
+        let mut other = Inventory::new(SHARD, Default::default());
+        for (index, command) in [product(1, 5), reserve(1), reserve(2), Command::Release(target(1))].iter().enumerate()
+        {
+            other.apply(LogIndex(index as u64 + 1), stage.time(), command).unwrap();
+        }
+        stage.show(Observation::Started { node: NODES[1] }).unwrap();
+        stage.replicas.insert(NODES[1], other);
+        assert_eq!(property(stage.shown_bare(NODES[1])), "acknowledged");
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_was_never_committed_is_found_at_the_end() {
+        let mut stage = stage();
+        let lonely = stage.replicas.get_mut(&NODES[0]).unwrap();
+        let time = lonely.time();
+        let outcome = lonely.apply(LogIndex(4), time, &reserve(9));
+        let heard = super::super::stage::heard(&outcome);
+        stage.heard(RequestBody::Command(reserve(9)), heard, 0).unwrap();
+        assert_eq!(property(stage.conclude()), "acknowledged");
+    }
+}

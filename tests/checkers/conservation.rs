@@ -109,3 +109,67 @@ fn these(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_protocol::command::{Command, Target};
+    use doorbuster_protocol::types::{LogIndex, UserId};
+
+    use super::super::stage::{NODES, Stage, product, property, reserve, target};
+    use super::*;
+
+    fn stage() -> Stage {
+        let mut stage = Stage::new(|ledger| vec![Box::new(Conservation::new(ledger))]);
+        stage.run(&[product(1, 3), product(2, 1)]).unwrap();
+        stage.run(&[reserve(1), reserve(2)]).unwrap();
+        stage
+    }
+
+    #[test]
+    fn a_sale_passes() {
+        let mut stage = stage();
+        stage.run(&[Command::Confirm(target(1)), Command::Release(target(2)), reserve(3)]).unwrap();
+        stage.pass(1500);
+        stage.run(&[Command::Expire]).unwrap();
+        stage.run(&[reserve(4)]).unwrap();
+        for node in NODES {
+            stage.shown_bare(node).unwrap();
+        }
+        assert_eq!(stage.conclude(), Ok(()));
+    }
+
+    #[test]
+    fn a_unit_too_many_is_found() {
+        let mut stage = stage();
+        let (time, index) = (stage.time(), LogIndex(3));
+        // The replica applies what the entry does not have.
+        stage.replicas.get_mut(&NODES[0]).unwrap().apply(index, time, &reserve(9)).unwrap();
+        assert_eq!(property(stage.run(&[Command::Confirm(target(1))])), "conservation");
+    }
+
+    #[test]
+    fn a_product_that_no_entry_touched_is_found_when_all_is_compared() {
+        let mut stage = stage();
+        let (time, index) = (stage.time(), LogIndex(2));
+        let other = Command::AdjustStock(doorbuster_protocol::command::AdjustStock {
+            operation: 7.into(),
+            product: ProductId(2),
+            delta: 1,
+        });
+        stage.replicas.get_mut(&NODES[1]).unwrap().apply(index, time, &other).unwrap();
+        assert_eq!(property(stage.shown_bare(NODES[1])), "conservation");
+    }
+
+    #[test]
+    fn a_confirmation_after_the_expiry_is_found() {
+        let mut stage = stage();
+        let confirm = Command::Confirm(Target { user: UserId(1), ..target(1) });
+        stage.pass(2000);
+        let entry = stage.entry(std::slice::from_ref(&confirm));
+        // The replica is told that it was in time.
+        let early = doorbuster_protocol::types::Timestamp(stage.time().0 - 1500);
+        stage.log.push(entry);
+        stage.replicas.get_mut(&NODES[0]).unwrap().apply(LogIndex(3), early, &confirm).unwrap();
+        assert_eq!(property(stage.shown(NODES[0])), "conservation");
+    }
+}

@@ -225,3 +225,99 @@ fn millis(duration: Duration) -> u64 {
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::stage::{NODES, SHARD, Stage, product, property, reserve};
+    use super::*;
+    use doorbuster_protocol::types::LogIndex;
+
+    const FULL: Queues = Queues { backlog: (0, 9), waiting: (0, 9), reads: (0, 9), in_flight: (0, 16) };
+
+    /// A reservation is due at 1000 ms, and it is 10 ms.
+    fn stage() -> Stage {
+        let mut stage = Stage::new(|ledger| vec![Box::new(Expiry::new(ledger))]);
+        stage.show(Observation::Leads { node: NODES[0], shard: SHARD, term: 1 }).unwrap();
+        stage.run(&[product(1, 5), reserve(1)]).unwrap();
+        stage.pass(10);
+        stage
+    }
+
+    #[test]
+    fn in_time_passes() {
+        let mut stage = stage();
+        stage.pass(995);
+        stage.run(&[reserve(2)]).unwrap();
+        stage.pass(5);
+        stage.run(&[Command::Expire, reserve(3)]).unwrap();
+        stage.pass(500);
+        stage.run(&[reserve(4)]).unwrap();
+        assert_eq!(stage.show(Observation::Quiescent), Ok(()));
+    }
+
+    #[test]
+    fn an_entry_that_leaves_it_alive_is_found() {
+        let mut stage = stage();
+        stage.pass(1100);
+        assert_eq!(property(stage.run(&[reserve(2)])), "expiry");
+    }
+
+    #[test]
+    fn an_expire_on_its_way_is_waited_for() {
+        let mut stage = stage();
+        stage.pass(980);
+        let expire = stage.entry(&[Command::Expire]);
+        let entries = std::slice::from_ref(&expire);
+        stage.show(Observation::Appends { node: NODES[0], shard: SHARD, entries, hard_state: None }).unwrap();
+        stage.log.push(expire.clone());
+        stage.pass(200);
+        let after = stage.entry(&[reserve(2)]);
+        let entries = std::slice::from_ref(&after);
+        stage.show(Observation::Appends { node: NODES[0], shard: SHARD, entries, hard_state: None }).unwrap();
+        stage.log.push(after);
+        let earlier = Timestamp(stage.time().0 - 200);
+        stage.replicas.get_mut(&NODES[0]).unwrap().apply(LogIndex(2), earlier, &Command::Expire).unwrap();
+        assert!(stage.apply(NODES[0], &[reserve(2)]).is_ok());
+    }
+
+    #[test]
+    fn a_stamp_ahead_of_cluster_time_or_behind_it_is_found() {
+        for (ahead, behind) in [(400, 0), (0, 400)] {
+            let mut stage = stage();
+            let now = stage.now;
+            stage.pass(500 + ahead);
+            let entry = stage.entry(&[reserve(2)]);
+            stage.now = now;
+            stage.pass(500 + behind);
+            let entries = std::slice::from_ref(&entry);
+            stage.show(Observation::Appends { node: NODES[0], shard: SHARD, entries, hard_state: None }).unwrap();
+            stage.log.push(entry);
+            stage.pass(400);
+            assert_eq!(property(stage.apply(NODES[0], &[reserve(2)])), "expiry", "{ahead} {behind}");
+        }
+    }
+
+    fn turns(stage: &mut Stage, times: usize, queues: Queues) -> Result<(), Violation> {
+        (0..times).try_for_each(|_| {
+            stage.pass(10);
+            stage.show(Observation::Queues { node: NODES[0], shard: SHARD, queues })
+        })
+    }
+
+    #[test]
+    fn a_leader_that_idles_over_it_is_found() {
+        assert_eq!(turns(&mut stage(), 120, FULL), Ok(()), "not due for so long");
+        assert_eq!(property(turns(&mut stage(), 400, FULL)), "expiry");
+        let busy = Queues { in_flight: (1, 16), ..FULL };
+        assert_eq!(turns(&mut stage(), 400, busy), Ok(()), "something is on its way");
+    }
+
+    #[test]
+    fn nothing_is_overdue_at_quiescence() {
+        let mut stage = stage();
+        stage.pass(1000);
+        assert_eq!(stage.show(Observation::Quiescent), Ok(()), "within the tolerance");
+        stage.pass(1000);
+        assert_eq!(property(stage.show(Observation::Quiescent)), "expiry");
+    }
+}

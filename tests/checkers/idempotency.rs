@@ -154,3 +154,62 @@ fn asked_for(ledger: &Ledger, history: &History) -> Result<(), Violation> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_protocol::command::AdjustStock;
+    use doorbuster_protocol::reply::{ProductReply, ReservationReply};
+
+    use super::super::stage::{Stage, product, property, reserve, target};
+    use super::*;
+
+    fn stage() -> Stage {
+        let mut stage = Stage::new(|ledger| vec![Box::new(Idempotency::new(ledger))]);
+        stage.command(&product(1, 5)).unwrap().unwrap();
+        stage.command(&reserve(1)).unwrap().unwrap();
+        stage
+    }
+
+    fn adjust() -> Command {
+        Command::AdjustStock(AdjustStock { operation: 7.into(), product: 1.into(), delta: 2 })
+    }
+
+    #[test]
+    fn retries_are_replays() {
+        let mut stage = stage();
+        for command in [adjust(), reserve(1), adjust(), Command::Confirm(target(1)), Command::Confirm(target(1))] {
+            stage.command(&command).unwrap().unwrap();
+        }
+        stage.command(&reserve(1)).unwrap().unwrap();
+        assert_eq!(stage.conclude(), Ok(()));
+    }
+
+    #[test]
+    fn two_answers_that_say_done_now_are_found() {
+        let mut stage = stage();
+        stage.command(&adjust()).unwrap().unwrap();
+        let Ok(Reply::Product(reply)) = stage.command(&adjust()).unwrap() else { panic!("a product") };
+        assert_eq!(stage.conclude(), Ok(()));
+        let twice = Heard::Reply(Reply::Product(Box::new(ProductReply { replayed: false, ..*reply })));
+        stage.heard(RequestBody::Command(adjust()), twice, 0).unwrap();
+        assert_eq!(property(stage.conclude()), "idempotency");
+    }
+
+    #[test]
+    fn two_stories_of_one_reservation_are_found() {
+        let mut stage = stage();
+        let Ok(Reply::Reservation(reply)) = stage.command(&reserve(1)).unwrap() else { panic!("a reservation") };
+        let mut other = ReservationReply { replayed: true, ..reply };
+        other.reservation.first_expires_at.0 += 1;
+        stage.heard(RequestBody::Command(reserve(1)), Heard::Reply(Reply::Reservation(other)), 0).unwrap();
+        assert_eq!(property(stage.conclude()), "idempotency");
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_found() {
+        let mut stage = stage();
+        stage.run(&[reserve(77)]).unwrap();
+        let violation = stage.conclude().unwrap_err();
+        assert!(violation.what.contains("nobody asked"), "{violation}");
+    }
+}

@@ -125,3 +125,56 @@ impl Checker for LeaderCompleteness {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_protocol::types::LogIndex;
+
+    use super::super::stage::{NODES, SHARD, Stage, product, property};
+    use super::*;
+
+    /// Node 1 leads in term 1, and has committed two entries.
+    fn stage() -> Stage {
+        let mut stage = Stage::new(|ledger| vec![Box::new(LeaderCompleteness::new(ledger))]);
+        stage.show(Observation::Leads { node: NODES[0], shard: SHARD, term: 1 }).unwrap();
+        stage.run(&[product(1, 5)]).unwrap();
+        stage.run(&[product(2, 5)]).unwrap();
+        stage
+    }
+
+    fn append(stage: &mut Stage, node: NodeId, index: u64, term: u64) -> Result<(), Violation> {
+        let entries = [LogEntry { index: LogIndex(index), term, payload: bytes::Bytes::new() }];
+        stage.show(Observation::Appends { node, shard: SHARD, entries: &entries, hard_state: None })
+    }
+
+    #[test]
+    fn a_leader_goes_on_behind_what_was_committed() {
+        let mut stage = stage();
+        stage.show(Observation::Leads { node: NODES[1], shard: SHARD, term: 2 }).unwrap();
+        assert_eq!(append(&mut stage, NODES[1], 3, 2), Ok(()));
+    }
+
+    #[test]
+    fn a_leader_that_lacks_what_was_committed_is_found() {
+        let mut stage = stage();
+        stage.show(Observation::Leads { node: NODES[1], shard: SHARD, term: 2 }).unwrap();
+        assert_eq!(property(append(&mut stage, NODES[1], 2, 2)), "leader_completeness");
+    }
+
+    #[test]
+    fn a_leader_with_another_entry_at_a_committed_index_is_found() {
+        let mut stage = stage();
+        append(&mut stage, NODES[2], 2, 0).unwrap();
+        let leads = Observation::Leads { node: NODES[2], shard: SHARD, term: 2 };
+        assert_eq!(property(stage.show(leads)), "leader_completeness");
+    }
+
+    #[test]
+    fn a_leader_of_an_old_term_may_still_append_what_it_has() {
+        let mut stage = stage();
+        stage.show(Observation::Leads { node: NODES[1], shard: SHARD, term: 5 }).unwrap();
+        stage.term = 5;
+        stage.run(&[product(3, 5)]).unwrap();
+        assert_eq!(append(&mut stage, NODES[0], 3, 1), Ok(()), "it was cut off, and this will not be committed");
+    }
+}

@@ -83,3 +83,53 @@ impl Checker for LogMatching {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_protocol::types::LogIndex;
+
+    use super::*;
+    use crate::history::Moment;
+
+    fn entry(index: u64, term: u64, payload: &'static str) -> LogEntry {
+        LogEntry { index: LogIndex(index), term, payload: Bytes::from_static(payload.as_bytes()) }
+    }
+
+    fn append(checker: &mut LogMatching, node: u16, entries: &[LogEntry]) -> Result<(), Violation> {
+        let what = Observation::Appends { node: NodeId(node), shard: ShardId(0), entries, hard_state: None };
+        checker.see(&Seen { at: Moment(0), what })
+    }
+
+    #[test]
+    fn logs_may_differ_in_their_ends() {
+        let mut checker = LogMatching::default();
+        append(&mut checker, 1, &[entry(1, 1, "a"), entry(2, 1, "b"), entry(3, 1, "c")]).unwrap();
+        append(&mut checker, 2, &[entry(1, 1, "a"), entry(2, 2, "x")]).unwrap();
+        append(&mut checker, 1, &[entry(2, 2, "x"), entry(3, 2, "y")]).unwrap();
+        assert_eq!(append(&mut checker, 2, &[entry(3, 2, "y")]), Ok(()));
+    }
+
+    #[test]
+    fn one_index_and_term_is_one_entry() {
+        let mut checker = LogMatching::default();
+        append(&mut checker, 1, &[entry(1, 1, "a")]).unwrap();
+        assert!(append(&mut checker, 2, &[entry(1, 1, "b")]).is_err());
+    }
+
+    #[test]
+    fn before_an_equal_entry_logs_are_equal() {
+        let mut checker = LogMatching::default();
+        append(&mut checker, 1, &[entry(1, 1, "a"), entry(2, 3, "b")]).unwrap();
+        append(&mut checker, 2, &[entry(1, 2, "x")]).unwrap();
+        assert!(append(&mut checker, 2, &[entry(2, 3, "b")]).is_err());
+    }
+
+    #[test]
+    fn after_a_restart_nothing_is_presumed_of_what_was_kept() {
+        let mut checker = LogMatching::default();
+        append(&mut checker, 1, &[entry(1, 1, "a"), entry(2, 3, "b")]).unwrap();
+        append(&mut checker, 2, &[entry(1, 2, "x")]).unwrap();
+        checker.see(&Seen { at: Moment(0), what: Observation::Started { node: NodeId(2) } }).unwrap();
+        assert_eq!(append(&mut checker, 2, &[entry(2, 3, "b")]), Ok(()));
+    }
+}

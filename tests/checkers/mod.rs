@@ -8,6 +8,8 @@ mod config;
 mod conservation;
 mod expiry;
 mod idempotency;
+#[cfg(test)]
+mod invented;
 mod leader_completeness;
 mod ledger;
 pub mod linearizability;
@@ -16,6 +18,8 @@ mod log_witness;
 mod one_leader;
 mod orders;
 mod queues;
+#[cfg(test)]
+mod stage;
 mod state_hash;
 mod state_machine_safety;
 mod terminal_state;

@@ -36,3 +36,22 @@ impl Checker for OneLeader {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Moment;
+
+    #[test]
+    fn a_term_has_one_leader_and_a_node_many_terms() {
+        let mut checker = OneLeader::default();
+        let mut leads = |node, shard, term| {
+            let what = Observation::Leads { node: NodeId(node), shard: ShardId(shard), term };
+            checker.see(&Seen { at: Moment(0), what })
+        };
+        for (node, shard, term) in [(1, 0, 1), (2, 0, 2), (2, 1, 1), (1, 0, 1), (1, 0, 3)] {
+            assert_eq!(leads(node, shard, term), Ok(()));
+        }
+        assert!(leads(2, 0, 3).is_err());
+    }
+}

@@ -111,3 +111,79 @@ impl Checker for Orders {
         complete.map_err(|what| Violation::of(self.property(), what))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_protocol::command::Command;
+
+    use super::super::stage::{NODES, SHARD, Stage, product, property, reserve, target};
+    use super::*;
+
+    /// Three reservations are sold.
+    fn stage() -> (Stage, Vec<FeedEntry>) {
+        let mut stage = Stage::new(|ledger| vec![Box::new(Orders::new(ledger))]);
+        stage.run(&[product(1, 5)]).unwrap();
+        stage.run(&[reserve(1), reserve(2), reserve(3)]).unwrap();
+        stage.run(&[1, 2, 3].map(|id| Command::Confirm(target(id)))).unwrap();
+        let feed = stage.replicas[&NODES[0]].feed(FeedPosition(0), 10).entries;
+        (stage, feed)
+    }
+
+    fn store(stage: &mut Stage, entries: &[FeedEntry], through: u64) -> Result<(), Violation> {
+        stage.show(Observation::Stored { shard: SHARD, entries, through: FeedPosition(through) })
+    }
+
+    fn quiesce(stage: &mut Stage) -> Result<(), Violation> {
+        stage.show(Observation::Quiescent).and_then(|()| stage.conclude())
+    }
+
+    fn acknowledge(through: u64) -> Command {
+        Command::AcknowledgeFeed { shard: SHARD, through: FeedPosition(through) }
+    }
+
+    #[test]
+    fn all_of_them_in_batches_pass() {
+        let (mut stage, feed) = stage();
+        store(&mut stage, &feed[..2], 2).unwrap();
+        stage.run(&[acknowledge(2)]).unwrap();
+        store(&mut stage, &feed[2..], 3).unwrap();
+        assert_eq!(quiesce(&mut stage), Ok(()));
+    }
+
+    #[test]
+    fn fewer_at_quiescence_are_found() {
+        let (mut stage, feed) = stage();
+        store(&mut stage, &feed[..2], 2).unwrap();
+        assert_eq!(stage.conclude(), Ok(()), "before quiescence some may be missing");
+        assert_eq!(property(quiesce(&mut stage)), "orders");
+    }
+
+    #[test]
+    fn gaps_repetitions_and_wrong_positions_are_found() {
+        let (_, feed) = stage();
+        let wrong: [(&[FeedEntry], u64); 4] =
+            [(&feed[1..], 3), (&feed[..2], 3), (&[feed[0], feed[0]], 2), (&feed[..2], 1)];
+        for (entries, through) in wrong {
+            let (mut stage, _) = stage();
+            assert_eq!(property(store(&mut stage, entries, through)), "orders");
+        }
+    }
+
+    #[test]
+    fn an_order_for_what_is_not_confirmed_is_found() {
+        let (mut stage, feed) = stage();
+        store(&mut stage, &feed, 3).unwrap();
+        let more = FeedEntry { position: FeedPosition(4), reservation: ReservationId(4), ..feed[0] };
+        assert_eq!(property(store(&mut stage, &[more], 4)), "orders");
+        let (mut stage, feed) = super::tests::stage();
+        let dearer = FeedEntry { quantity: 2.into(), ..feed[0] };
+        assert_eq!(property(store(&mut stage, &[dearer], 1)), "orders");
+    }
+
+    #[test]
+    fn a_feed_acknowledged_before_it_is_stored_is_found() {
+        let (mut stage, feed) = stage();
+        store(&mut stage, &feed[..1], 1).unwrap();
+        assert_eq!(property(stage.run(&[acknowledge(2)])), "orders");
+    }
+}

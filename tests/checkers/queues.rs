@@ -38,3 +38,31 @@ impl Checker for Queues {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_protocol::types::{NodeId, ShardId};
+
+    use super::*;
+    use crate::history::Moment;
+    use crate::observation::Queues as Lengths;
+
+    fn see(queues: Lengths) -> Result<(), Violation> {
+        let what = Observation::Queues { node: NodeId(1), shard: ShardId(0), queues };
+        Queues.see(&Seen { at: Moment(0), what })
+    }
+
+    #[test]
+    fn a_queue_may_be_full_and_not_fuller() {
+        let full = Lengths { backlog: (8, 8), waiting: (4, 4), reads: (2, 2), in_flight: (16, 16) };
+        assert_eq!(see(full), Ok(()));
+        for over in [
+            Lengths { backlog: (9, 8), ..full },
+            Lengths { waiting: (5, 4), ..full },
+            Lengths { reads: (3, 2), ..full },
+            Lengths { in_flight: (17, 16), ..full },
+        ] {
+            assert_eq!(see(over).unwrap_err().property, "queues");
+        }
+    }
+}

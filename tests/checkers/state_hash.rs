@@ -65,3 +65,47 @@ impl Checker for StateHashes {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::stage::{NODES, SHARD, Stage, product, property, reserve};
+    use super::*;
+    use crate::observation::LogEntry;
+    use doorbuster_inventory::Inventory;
+    use doorbuster_protocol::types::LogIndex;
+
+    fn stage() -> Stage {
+        let mut stage = Stage::new(|ledger| vec![Box::new(StateHashes::new(ledger))]);
+        stage.run(&[product(1, 5)]).unwrap();
+        stage.run(&[reserve(1)]).unwrap();
+        stage
+    }
+
+    #[test]
+    fn equal_states_pass_also_after_a_snapshot() {
+        let mut stage = stage();
+        let mut bytes = Vec::new();
+        stage.replicas.get_mut(&NODES[0]).unwrap().freeze().write_to(&mut bytes).unwrap();
+        stage.replicas.insert(NODES[1], Inventory::restore(SHARD, Default::default(), &bytes).unwrap());
+        assert_eq!(stage.shown_bare(NODES[1]), Ok(()));
+    }
+
+    #[test]
+    fn another_state_at_one_index_is_found() {
+        let mut stage = stage();
+        let (time, index) = (stage.time(), LogIndex(2));
+        stage.replicas.get_mut(&NODES[1]).unwrap().apply(index, time, &reserve(2)).unwrap();
+        assert_eq!(property(stage.shown_bare(NODES[1])), "state_hash");
+    }
+
+    #[test]
+    fn a_proposer_with_another_state_is_found() {
+        use doorbuster_server::shard::entry::{Builder, Header};
+        let mut stage = stage();
+        let header = Header { stamp: stage.time(), checked: LogIndex(2), hash: StateHash(17) };
+        let mut entry = Builder::new(header);
+        entry.push(&reserve(3));
+        stage.log.push(LogEntry { index: LogIndex(3), term: 1, payload: entry.finish() });
+        assert_eq!(property(stage.apply(NODES[0], &[reserve(3)])), "state_hash");
+    }
+}

@@ -65,3 +65,60 @@ impl Checker for StateMachineSafety {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::stage::{NODES, SHARD, Stage, product, property, reserve};
+    use super::*;
+
+    fn stage() -> Stage {
+        let mut stage = Stage::new(|_| Vec::new());
+        stage.run(&[product(1, 5)]).unwrap();
+        stage
+    }
+
+    #[test]
+    fn equal_logs_pass() {
+        let mut stage = stage();
+        for id in 1..5 {
+            stage.run(&[reserve(id)]).unwrap();
+        }
+        assert_eq!(stage.conclude(), Ok(()));
+    }
+
+    #[test]
+    fn another_entry_at_one_index_is_found() {
+        for (term, id) in [(1, 2), (2, 1)] {
+            let mut stage = stage();
+            let first = stage.entry(&[reserve(1)]);
+            stage.log.push(first);
+            stage.apply(NODES[0], &[reserve(1)]).unwrap();
+            stage.log.pop();
+            stage.term = term;
+            let other = stage.entry(&[reserve(id)]);
+            stage.log.push(other);
+            assert_eq!(property(stage.apply(NODES[1], &[reserve(id)])), "state_machine_safety");
+        }
+    }
+
+    #[test]
+    fn a_replica_goes_back_only_by_a_restart() {
+        let mut stage = stage();
+        stage.run(&[reserve(1)]).unwrap();
+        let old = stage.replicas.remove(&NODES[2]).unwrap();
+        stage.replicas.insert(NODES[2], doorbuster_inventory::Inventory::new(SHARD, Default::default()));
+        assert_eq!(property(stage.shown_bare(NODES[2])), "state_machine_safety");
+        stage.show(Observation::Started { node: NODES[2] }).unwrap();
+        assert_eq!(stage.shown_bare(NODES[2]), Ok(()));
+        assert_eq!(index_of(&old), 2);
+    }
+
+    #[test]
+    fn an_entry_that_nobody_proposed_in_a_way_one_can_read_is_found() {
+        let mut stage = stage();
+        let mut entry = stage.entry(&[reserve(1)]);
+        entry.payload = bytes::Bytes::from_static(b"nonsense");
+        stage.log.push(entry);
+        assert_eq!(property(stage.apply(NODES[0], &[])), "state_machine_safety");
+    }
+}

@@ -120,3 +120,86 @@ impl Checker for TerminalState {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_inventory::Inventory;
+    use doorbuster_protocol::command::{Command, LatePayment};
+    use doorbuster_protocol::types::{LogIndex, Quantity, UserId};
+
+    use super::super::stage::{NODES, SHARD, Stage, product, property, reserve, target};
+    use super::*;
+
+    fn stage() -> Stage {
+        let mut stage = Stage::new(|ledger| vec![Box::new(TerminalState::new(ledger))]);
+        stage.command(&product(1, 5)).unwrap().unwrap();
+        stage.command(&reserve(1)).unwrap().unwrap();
+        stage
+    }
+
+    fn late() -> Command {
+        let target = doorbuster_protocol::command::Target { user: UserId(1), ..target(1) };
+        Command::LatePayment(LatePayment { target, quantity: Quantity(1) })
+    }
+
+    #[test]
+    fn a_late_payment_takes_again_what_was_given_back() {
+        let mut stage = stage();
+        stage.command(&Command::Release(target(1))).unwrap().unwrap();
+        stage.command(&late()).unwrap().unwrap();
+        stage.command(&Command::Confirm(target(1))).unwrap().unwrap();
+        assert_eq!(stage.conclude(), Ok(()));
+    }
+
+    #[test]
+    fn one_answered_as_released_and_as_sold_is_found() {
+        let mut stage = stage();
+        let mut other = Inventory::new(SHARD, Default::default());
+        other.apply(LogIndex(1), stage.time(), &product(1, 5)).unwrap();
+        let at = stage.replicas[&NODES[0]].find(ReservationId(1)).unwrap().created_at;
+        other = {
+            let mut fresh = Inventory::new(SHARD, Default::default());
+            fresh.apply(LogIndex(1), at, &product(1, 5)).unwrap();
+            drop(other);
+            fresh
+        };
+        other.apply(LogIndex(2), at, &reserve(1)).unwrap();
+        stage.command(&Command::Release(target(1))).unwrap().unwrap();
+        let outcome = other.apply(LogIndex(3), stage.time(), &Command::Confirm(target(1)));
+        let heard = super::super::stage::heard(&outcome);
+        stage.heard(doorbuster_protocol::request::RequestBody::Command(Command::Confirm(target(1))), heard, 0).unwrap();
+        assert_eq!(property(stage.conclude()), "terminal_state");
+    }
+
+    #[test]
+    fn ends_exclude_each_other_and_life() {
+        let view = |state, at, late| {
+            let stage = stage();
+            let view = stage.replicas[&NODES[0]].find(ReservationId(1)).unwrap();
+            ReservationView { state, changed_at: Timestamp(at), late, ..view }
+        };
+        let found = |views: &[ReservationView]| {
+            let ledger = super::super::ledger::Ledger::shared(Default::default());
+            let mut checker = TerminalState::new(ledger);
+            views.iter().try_for_each(|view| checker.sight(view)).is_err()
+        };
+        let legal: [&[_]; 5] = [
+            &[view(Held, 5, false), view(Paying, 6, false), view(Confirmed, 7, false)],
+            &[view(Released, 7, false), view(Released, 7, false), view(Held, 5, false)],
+            &[view(Expired, 7, false), view(Confirmed, 9, true), view(Expired, 7, false)],
+            &[view(Released, 7, false), view(RefundDue, 9, true), view(Refunded, 11, true)],
+            &[view(Paying, 6, false), view(Held, 8, false), view(Expired, 9, false)],
+        ];
+        let illegal: [&[_]; 7] = [
+            &[view(Released, 7, false), view(Expired, 7, false)],
+            &[view(Confirmed, 7, false), view(Confirmed, 8, false)],
+            &[view(Expired, 7, false), view(Confirmed, 9, false)],
+            &[view(Expired, 9, false), view(Confirmed, 7, true)],
+            &[view(Confirmed, 7, false), view(Refunded, 9, false)],
+            &[view(Released, 7, false), view(Held, 9, false)],
+            &[view(Confirmed, 7, true), view(RefundDue, 7, true)],
+        ];
+        assert_eq!(legal.map(found), [false; 5]);
+        assert_eq!(illegal.map(found), [true; 7]);
+    }
+}

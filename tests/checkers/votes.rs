@@ -64,3 +64,48 @@ impl Votes {
         self.of.range_mut((node, ShardId(0))..=(node, ShardId(u16::MAX))).map(|(_, states)| states)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Moment;
+
+    const NODE: NodeId = NodeId(1);
+
+    fn see(checker: &mut Votes, what: Observation<'_>) -> Result<(), Violation> {
+        checker.see(&Seen { at: Moment(0), what })
+    }
+
+    fn append(checker: &mut Votes, term: u64, vote: u64) -> Result<(), Violation> {
+        let hard_state = Some(HardState { term, vote, commit: 0 });
+        see(checker, Observation::Appends { node: NODE, shard: ShardId(0), entries: &[], hard_state })
+    }
+
+    fn voted(votes: &[(u64, u64)]) -> Votes {
+        let mut checker = Votes::default();
+        for (term, vote) in votes {
+            append(&mut checker, *term, *vote).unwrap();
+        }
+        checker
+    }
+
+    #[test]
+    fn a_vote_is_given_once_a_term() {
+        let mut checker = voted(&[(1, 0), (1, 2), (1, 2), (2, 0), (2, 3)]);
+        assert!(append(&mut checker, 2, 1).is_err());
+        assert!(append(&mut voted(&[(1, 2)]), 1, 0).is_err(), "nor is it taken back");
+        assert!(append(&mut voted(&[(3, 0)]), 2, 0).is_err(), "nor does the term go back");
+    }
+
+    #[test]
+    fn what_was_synced_holds_over_a_restart_and_the_rest_may_be_lost() {
+        let mut checker = voted(&[(1, 2)]);
+        see(&mut checker, Observation::Started { node: NODE }).unwrap();
+        assert_eq!(append(&mut checker, 1, 3), Ok(()), "it had not been synced");
+        see(&mut checker, Observation::Synced { node: NODE }).unwrap();
+        see(&mut checker, Observation::Ended { node: NODE, said: None }).unwrap();
+        see(&mut checker, Observation::Started { node: NODE }).unwrap();
+        assert!(append(&mut checker, 1, 2).is_err());
+        assert!(append(&mut checker, 0, 0).is_err());
+    }
+}

@@ -18,7 +18,9 @@
 //! - Looking ahead: what later answers tell of a reservation decides which of the given-up operations happened, and when.
 //! - States that were met before with the same operations done are not searched again.
 //!
-//! A search that exceeds its budget is *undecided*, which is neither passed nor failed, and reported as such.
+//! A search that exceeds its budget is *undecided*, which is neither passed nor failed, and reported as such. What
+//! makes one so is given-up commands that nobody learns the outcome of, on a product that many fight for: a client that
+//! gives up should look, at the end, what became of it. Without them thousands of operations take about as many steps.
 //! Does not see: the feed and audits; order between products; what happens after a retention (a history must be
 //! shorter than that); one id used with several products of a shard is given the benefit of the doubt.
 
@@ -28,6 +30,8 @@ mod facts;
 mod object;
 mod refusal;
 mod search;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -120,7 +120,7 @@ impl<'a, 'b> Search<'a, 'b> {
             if steps > self.budget {
                 return (Found::TooMuch, steps);
             }
-            if deepest.is_none_or(|deepest| self.taken.len() > deepest) {
+            if deepest.is_none_or(|deepest| self.taken.len() >= deepest) {
                 deepest = Some(self.taken.len());
                 stuck = self.candidates().take(8).map(|at| self.asks[at].at).collect();
                 state = self.object.to_string();
@@ -224,20 +224,24 @@ impl<'a, 'b> Search<'a, 'b> {
     /// All steps that may come next, the likeliest first.
     fn moves(&self) -> Vec<Move> {
         let stamp = self.stamps.first().map(|(stamp, _)| *stamp);
-        let (mut moves, must_come_first) = self.told_expiries(stamp);
-        if must_come_first {
-            return moves;
-        }
-        let commands = self.stamped(stamp);
-        let expiries = self.free_expiries();
+        let told = self.told_expiries(stamp);
+        let next = told.first().map(|(at, _)| *at).into_iter().chain(stamp).min();
         let passed = |id: &ReservationId| {
-            let deadline = self.object.made.get(id).map_or(u64::MAX, |made| made.view.expires_at.0);
-            stamp.is_none_or(|stamp| deadline + SURELY_EXPIRED < stamp)
+            let known = self.object.made.get(id).filter(|made| made.knows_expires);
+            known.is_some_and(|made| next.is_none_or(|next| made.view.expires_at.0 + SURELY_EXPIRED < next))
         };
-        let (early, late): (Vec<_>, Vec<_>) = expiries.into_iter().partition(passed);
+        let (early, late): (Vec<_>, Vec<_>) = self.free_expiries().into_iter().partition(passed);
         let expire = |id| Move::Expire(id, None);
-        moves.extend(early.into_iter().map(expire));
-        moves.extend(commands);
+        let mut moves: Vec<_> = early.into_iter().map(expire).collect();
+        // Those told to have happened before the next stamp, one after the other; then what has that stamp.
+        let before = told.first().filter(|(at, _)| stamp.is_some_and(|stamp| *at < stamp));
+        match before {
+            Some((at, id)) => moves.push(Move::Expire(*id, Some(*at))),
+            None => {
+                moves.extend(told.iter().map(|(at, id)| Move::Expire(*id, Some(*at))));
+                moves.extend(self.stamped(stamp));
+            }
+        }
         moves.extend(self.candidates().filter(|at| self.asks[*at].stamp().is_none()).map(Move::Answer));
         moves.extend(late.into_iter().map(expire));
         let last = self.first_return();
@@ -265,8 +269,8 @@ impl<'a, 'b> Search<'a, 'b> {
         .collect()
     }
 
-    /// Expiries of which an answer says when they happened, and whether one comes before whatever has a stamp.
-    fn told_expiries(&self, stamp: Option<u64>) -> (Vec<Move>, bool) {
+    /// Expiries of which an answer says when they happened, not after the next stamp, in their order.
+    fn told_expiries(&self, stamp: Option<u64>) -> Vec<(u64, ReservationId)> {
         let horizon = self.horizon();
         let told = self.object.live.iter().filter_map(|(deadline, id)| {
             let at = self.facts_of(*id)?.expired_at?;
@@ -274,10 +278,7 @@ impl<'a, 'b> Search<'a, 'b> {
         });
         let mut told: Vec<_> = told.collect();
         told.sort_unstable();
-        // Without a stamp that waits for it, it may come at any moment from now on.
-        let must = stamp.is_some_and(|stamp| told.first().is_some_and(|(at, _)| *at < stamp));
-        let moves = told.into_iter().map(|(at, id)| Move::Expire(id, Some(at)));
-        (if must { moves.take(1).collect() } else { moves.collect() }, must)
+        told
     }
 
     /// Expiries that no answer tells the time of: the one with the earliest deadline, those whose deadline nobody knows,

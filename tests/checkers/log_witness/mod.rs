@@ -179,3 +179,125 @@ impl<'a> Sweep<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_protocol::command::Target;
+    use doorbuster_protocol::failure::Refusal;
+    use doorbuster_protocol::query::Query;
+    use doorbuster_protocol::reply::Reply;
+    use doorbuster_protocol::types::{ProductId, Timestamp};
+
+    use super::super::stage::{SHARD, Stage, product, property, reserve, target};
+    use super::*;
+
+    fn stage(stock: u32) -> Stage {
+        let mut stage = Stage::new(|ledger| vec![Box::new(LogWitness::new(ledger))]);
+        stage.command(&product(1, stock)).unwrap().unwrap();
+        stage
+    }
+
+    fn refused(stage: &mut Stage, id: u128, refusal: Refusal, before: u64) {
+        stage.heard(RequestBody::Command(reserve(id)), Heard::Refused(refusal), before).unwrap();
+    }
+
+    #[test]
+    fn commands_refusals_and_reads_in_their_order_pass() {
+        let mut stage = stage(1);
+        stage.command(&reserve(1)).unwrap().unwrap();
+        let next_expiry = stage.replicas.values().next().unwrap().product(ProductId(1)).unwrap().next_expiry;
+        refused(&mut stage, 2, Refusal::AllHeld { next_expiry }, 0);
+        stage.query(Query::Product(ProductId(1))).unwrap();
+        stage.query(Query::Products { shard: SHARD, after: ProductId(0), limit: 9 }).unwrap();
+        stage.command(&Command::Confirm(target(1))).unwrap().unwrap();
+        refused(&mut stage, 2, Refusal::SoldOut, 0);
+        stage.query(Query::Reservation(target(1))).unwrap();
+        stage.query(Query::Reservation(Target { user: 77.into(), ..target(1) })).unwrap();
+        stage.query(Query::Reservations { shard: SHARD, after: 0.into(), limit: 9 }).unwrap();
+        stage.query(Query::Feed { shard: SHARD, after: 0.into(), limit: 9 }).unwrap();
+        stage.command(&reserve(1)).unwrap().unwrap();
+        assert_eq!(stage.conclude(), Ok(()));
+    }
+
+    #[test]
+    fn a_sold_out_that_was_never_true_is_found() {
+        let mut stage = stage(1);
+        refused(&mut stage, 2, Refusal::SoldOut, 0);
+        assert_eq!(property(stage.conclude()), "log_witness");
+    }
+
+    #[test]
+    fn a_sold_out_is_true_at_some_moment_between_question_and_answer() {
+        for (before, fine) in [(3000, true), (1, false)] {
+            let mut stage = stage(1);
+            stage.command(&reserve(1)).unwrap().unwrap();
+            stage.command(&Command::Confirm(target(1))).unwrap().unwrap();
+            stage.pass(100);
+            let more = Command::AdjustStock(doorbuster_protocol::command::AdjustStock {
+                operation: 5.into(),
+                product: ProductId(1),
+                delta: 1,
+            });
+            stage.command(&more).unwrap().unwrap();
+            stage.pass(10);
+            let before = before.min(50);
+            refused(&mut stage, 2, Refusal::SoldOut, before);
+            assert_eq!(stage.conclude().is_ok(), fine);
+        }
+    }
+
+    #[test]
+    fn a_read_that_misses_what_had_been_answered_is_found() {
+        let mut stage = stage(3);
+        let stale = stage.query(Query::Product(ProductId(1))).unwrap();
+        stage.command(&reserve(1)).unwrap().unwrap();
+        assert_eq!(stage.conclude(), Ok(()));
+        stage.heard(RequestBody::Query(Query::Product(ProductId(1))), stale.clone(), 1).unwrap();
+        assert_eq!(stage.conclude(), Ok(()), "it was called before the reserve was answered");
+        stage.pass(1);
+        stage.heard(RequestBody::Query(Query::Product(ProductId(1))), stale, 0).unwrap();
+        assert_eq!(property(stage.conclude()), "log_witness");
+    }
+
+    #[test]
+    fn an_answer_that_the_log_does_not_have_is_found() {
+        let mut stage = stage(3);
+        let Ok(Reply::Reservation(mut reply)) = stage.command(&reserve(1)).unwrap() else { panic!("a reservation") };
+        reply.reservation.expires_at = Timestamp(reply.reservation.expires_at.0 + 1);
+        stage.history.operations.last_mut().unwrap().heard = Heard::Reply(Reply::Reservation(reply));
+        assert_eq!(property(stage.conclude()), "log_witness");
+    }
+
+    #[test]
+    fn a_reservation_nobody_asked_about_is_not_told() {
+        let mut stage = stage(3);
+        stage
+            .heard(RequestBody::Query(Query::Reservation(target(9))), Heard::Refused(Refusal::UnknownReservation), 0)
+            .unwrap();
+        stage.command(&reserve(9)).unwrap().unwrap();
+        stage.pass(1);
+        assert_eq!(stage.conclude(), Ok(()));
+        stage
+            .heard(RequestBody::Query(Query::Reservation(target(9))), Heard::Refused(Refusal::UnknownReservation), 0)
+            .unwrap();
+        assert_eq!(property(stage.conclude()), "log_witness");
+    }
+
+    #[test]
+    fn what_was_said_not_to_be_done_is_not_in_the_log() {
+        let mut stage = stage(3);
+        stage.heard(RequestBody::Command(reserve(1)), Heard::NotDone("busy".to_owned()), 0).unwrap();
+        assert_eq!(stage.conclude(), Ok(()));
+        stage.run(&[reserve(1)]).unwrap();
+        assert_eq!(property(stage.conclude()), "log_witness");
+    }
+
+    #[test]
+    fn a_granted_reserve_is_not_refused() {
+        let mut stage = stage(1);
+        stage.command(&reserve(1)).unwrap().unwrap();
+        stage.command(&Command::Confirm(target(1))).unwrap().unwrap();
+        refused(&mut stage, 1, Refusal::SoldOut, 0);
+        assert_eq!(property(stage.conclude()), "log_witness");
+    }
+}
