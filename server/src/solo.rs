@@ -65,7 +65,7 @@ pub struct Solo {
 pub struct Turn {
     /// Messages for peers, a batch each. Any may be lost.
     pub sends: Vec<(NodeId, Vec<(ShardId, PeerMessage)>)>,
-    /// Followers that need this node's newest snapshot of a shard: see [`Solo::read_snapshot`].
+    /// Followers that need this node's newest snapshot of a shard: see [`Solo::offer_snapshot`].
     pub snapshot_sends: Vec<(ShardId, SnapshotSend)>,
     /// What is on its way to the log, not durable yet; for whoever watches.
     pub appended: Vec<Append>,

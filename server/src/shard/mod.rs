@@ -81,7 +81,7 @@ pub struct QueueLimits {
     pub reads: usize,
     /// Commands in one log entry.
     pub batch: usize,
-    /// Entries of the order feed. Beyond it nothing begins that would add to it: see [`feed`].
+    /// Entries of the order feed. Beyond it nothing begins that would add to it: see `feed.rs`.
     pub feed: usize,
 }
 
