@@ -125,10 +125,11 @@ fn one_answer(history: &History) -> Vec<String> {
             wrong.push(format!("operation {by} heard that it was made at {made}, operation {number} {told:?}"));
         }
         let is_reserve = matches!(operation.body, RequestBody::Command(Command::Reserve(_)));
-        if is_reserve && !replayed(operation) {
-            if let Some(earlier) = fresh.insert(id, number) {
-                wrong.push(format!("operations {earlier} and {number} were both told that they made {told:?}"));
-            }
+        if is_reserve
+            && !replayed(operation)
+            && let Some(earlier) = fresh.insert(id, number)
+        {
+            wrong.push(format!("operations {earlier} and {number} were both told that they made {told:?}"));
         }
     }
     wrong

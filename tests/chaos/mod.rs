@@ -147,7 +147,7 @@ async fn conclude(
     report.problems.extend(checks::check(&history, &found));
     if settings.judge {
         let assumptions = Assumptions { epoch: record.epoch(), tolerance: TOLERANCE, steps: STEPS };
-        report.judge(linearizability::check(&history, &assumptions));
+        report.judge(&linearizability::check(&history, &assumptions));
     }
     let audit = inspection::audit(&stage::binary()?, stage, &settings.folder).await?;
     report.audit = audit.summary;

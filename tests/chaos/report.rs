@@ -86,7 +86,7 @@ impl Report {
     }
 
     /// Takes what the linearizability checker says.
-    pub fn judge(&mut self, judged: linearizability::Report) {
+    pub fn judge(&mut self, judged: &linearizability::Report) {
         self.judged = Judged {
             products: judged.products,
             operations: (judged.operations, judged.given_up),

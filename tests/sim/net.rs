@@ -123,7 +123,7 @@ mod tests {
         let mut net = Net::new(Rng::new(1), 3, Faults::all_high());
         let mut wild: Vec<Passage> = (0..2000).map(|_| net.passage()).collect();
         wild.retain(|passage| !matches!(passage, Passage::Arrives(_)));
-        assert!(wild.iter().any(|passage| *passage == Passage::Lost));
+        assert!(wild.contains(&Passage::Lost));
         assert!(wild.iter().any(|passage| matches!(passage, Passage::Twice(..))));
         assert!(wild.iter().any(|passage| matches!(passage, Passage::Overtakes(_))));
         net.calm();

@@ -34,20 +34,20 @@ impl Rng {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.state)
     }
 
     /// The next 128 bits.
     pub fn next_u128(&mut self) -> u128 {
-        u128::from(self.next()) << 64 | u128::from(self.next())
+        u128::from(self.draw()) << 64 | u128::from(self.draw())
     }
 
     /// A number below `end`; 0 if `end` is 0.
     pub fn below(&mut self, end: u64) -> u64 {
         // The high half of a product: unbiased enough, and no division.
-        u64::try_from((u128::from(self.next()) * u128::from(end)) >> 64).unwrap_or(0)
+        u64::try_from((u128::from(self.draw()) * u128::from(end)) >> 64).unwrap_or(0)
     }
 
     /// A number from `from` to `to`, both included.
@@ -101,12 +101,12 @@ mod tests {
     #[test]
     fn a_stream_does_not_depend_on_what_was_drawn_elsewhere() {
         let mut drawn = Rng::new(7);
-        drawn.next();
+        drawn.draw();
         let (mut one, mut other) = (Rng::new(7).stream("disk"), drawn.stream("disk"));
-        assert_eq!((one.next(), one.next()), (other.next(), other.next()));
-        assert_ne!(Rng::new(7).stream("disk").next(), Rng::new(7).stream("network").next());
-        assert_ne!(Rng::new(7).numbered(0).next(), Rng::new(7).numbered(1).next());
-        assert_ne!(Rng::new(7).stream("disk").next(), Rng::new(8).stream("disk").next());
+        assert_eq!((one.draw(), one.draw()), (other.draw(), other.draw()));
+        assert_ne!(Rng::new(7).stream("disk").draw(), Rng::new(7).stream("network").draw());
+        assert_ne!(Rng::new(7).numbered(0).draw(), Rng::new(7).numbered(1).draw());
+        assert_ne!(Rng::new(7).stream("disk").draw(), Rng::new(8).stream("disk").draw());
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl<E> Schedule<E> {
     }
 
     /// The next event; it is now.
-    pub fn next(&mut self) -> Option<E> {
+    pub fn pop(&mut self) -> Option<E> {
         let Reverse(Entry { key, event }) = self.heap.pop()?;
         self.now = key.0;
         Some(event)
@@ -79,11 +79,11 @@ mod tests {
         schedule.at(Moment(5), "b");
         schedule.at(Moment(3), "a");
         schedule.at(Moment(5), "c");
-        let order: Vec<_> = std::iter::from_fn(|| schedule.next()).collect();
+        let order: Vec<_> = std::iter::from_fn(|| schedule.pop()).collect();
         assert_eq!((order, schedule.now()), (vec!["a", "b", "c"], Moment(5)));
         schedule.at(Moment(1), "late");
         schedule.after(2, "later");
-        assert_eq!((schedule.next(), schedule.now()), (Some("late"), Moment(5)));
-        assert_eq!((schedule.next(), schedule.now()), (Some("later"), Moment(7)));
+        assert_eq!((schedule.pop(), schedule.now()), (Some("late"), Moment(5)));
+        assert_eq!((schedule.pop(), schedule.now()), (Some("later"), Moment(7)));
     }
 }

@@ -4,6 +4,7 @@
 //! like any other and takes nothing else with it.
 
 mod args;
+mod clock;
 mod document;
 mod job;
 mod planted;

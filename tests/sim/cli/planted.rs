@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 use std::process::Command;
-use std::time::Instant;
 
 use doorbuster_planted::{Bug, COMPILED_IN};
 
 use super::args::Args;
+use super::clock;
 use super::document;
 use super::pool::Pool;
 use super::recipe::Recipe;
@@ -34,7 +34,7 @@ pub fn run(args: &Args, limit: u64, only: &[String]) -> Result<bool, String> {
     let mut table = String::from("| planted bug | caught by | seeds | real seconds |\n| --- | --- | --- | --- |\n");
     let mut missed = 0;
     for bug in bugs {
-        let begun = Instant::now();
+        let begun = clock::now();
         let row = match hunt(args, bug, limit)? {
             Some(caught) => {
                 eprintln!("{}: seed {}: {}: {}", name(bug), caught.seed, caught.property, first_line(&caught.what));

@@ -31,7 +31,7 @@ impl Recipe {
 
     /// The same with one thing changed.
     #[must_use]
-    pub fn with(&self, key: &str, value: impl ToString) -> Self {
+    pub fn with(&self, key: &str, value: &impl ToString) -> Self {
         let mut other = self.clone();
         other.changes.insert(key.to_owned(), value.to_string());
         other
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let recipe = Recipe::of(42, true).with("nodes", 5).with("faults", "crash=30,pause=7").with("shoppers", 2);
+        let recipe = Recipe::of(42, true).with("nodes", &5).with("faults", &"crash=30,pause=7").with("shoppers", &2);
         let text = recipe.to_string();
         assert_eq!(text, "seed=42 high faults=crash=30,pause=7 nodes=5 shoppers=2");
         assert_eq!(text.parse(), Ok(recipe.clone()));

@@ -1,20 +1,21 @@
 //! Looks for a smaller scenario that breaks the same promise: fewer faults, fewer clients, a shorter run.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::clock;
 use super::pool::Pool;
 use super::recipe::Recipe;
 use crate::sim::{Fault, Faults};
 
 /// The smallest that was found within the time, if it is smaller at all.
 pub fn shrink(pool: &Pool, recipe: &Recipe, property: &str, budget: Duration) -> Option<Recipe> {
-    let end = Instant::now() + budget;
+    let end = clock::now() + budget;
     let mut smallest = recipe.clone();
     let mut again = true;
-    while again && Instant::now() < end {
+    while again && clock::now() < end {
         again = false;
         for candidate in candidates(&smallest) {
-            let left = end.saturating_duration_since(Instant::now());
+            let left = end.saturating_duration_since(clock::now());
             if left.is_zero() {
                 break;
             }
@@ -41,7 +42,7 @@ fn breaks(pool: &Pool, recipe: &Recipe, property: &str) -> bool {
 /// Smaller ones, those that leave out most first.
 fn candidates(recipe: &Recipe) -> Vec<Recipe> {
     let Ok((scenario, shape)) = recipe.build() else { return Vec::new() };
-    let mut smaller: Vec<Recipe> = fewer(&scenario.faults).map(|faults| recipe.with("faults", faults)).collect();
+    let mut smaller: Vec<Recipe> = fewer(&scenario.faults).map(|faults| recipe.with("faults", &faults)).collect();
     let mut less = |key: &str, now: u64, values: &[u64]| {
         smaller.extend(values.iter().filter(|value| **value < now).map(|value| recipe.with(key, value)));
     };

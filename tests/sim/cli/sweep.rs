@@ -1,11 +1,12 @@
 //! Runs many seeds: a progress bar, every tenth twice, and for whatever breaks a promise all that helps to find out why.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::Args;
+use super::clock;
 use super::document;
 use super::job::{Broken, Report};
 use super::pool::Pool;
@@ -45,7 +46,7 @@ pub fn run(args: &Args) -> Result<bool, String> {
 /// # Errors
 /// Workers cannot be had.
 pub fn runs(args: &Args, recipes: &[Recipe], repeat: bool) -> Result<(Tally, Duration, Vec<Recipe>), String> {
-    let begun = Instant::now();
+    let begun = clock::now();
     let pool = Pool { jobs: args.jobs(), patience: args.patience(), plant: None };
     let times = |recipe: &Recipe| if repeat && recipe.seed.is_multiple_of(REPEATED) { 2 } else { 1 };
     let all = || recipes.iter().flat_map(|recipe| std::iter::repeat_n(recipe.clone(), times(recipe)));
@@ -112,7 +113,7 @@ fn at(broken: &Broken) -> String {
 fn shorten(pool: &Pool, recipe: &Recipe, broken: &Broken, budget: Duration) {
     match shrink::shrink(pool, recipe, &broken.property, budget) {
         Some(smaller) => {
-            println!("\nsmaller, and broken alike ({}): {smaller}\n  {}", broken.property, smaller.command())
+            println!("\nsmaller, and broken alike ({}): {smaller}\n  {}", broken.property, smaller.command());
         }
         None => println!("\nnothing smaller was found for {} of {recipe}", broken.property),
     }

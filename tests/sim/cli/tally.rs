@@ -88,14 +88,13 @@ fn hours(millis: u64) -> String {
 
 fn thousands(number: u64) -> String {
     let digits = number.to_string();
-    let grouped = digits.bytes().enumerate().fold(String::new(), |mut text, (place, digit)| {
+    digits.bytes().enumerate().fold(String::new(), |mut text, (place, digit)| {
         if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(char::from(digit));
         text
-    });
-    grouped
+    })
 }
 
 #[cfg(test)]

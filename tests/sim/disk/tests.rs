@@ -270,7 +270,7 @@ fn the_real_log_recovers_from_every_crash_on_it() {
                 if done.is_err() {
                     break;
                 }
-                reported = core.take_durable().last().map_or(reported, |(_, ticket)| ticket);
+                reported = core.take_durable().next_back().map_or(reported, |(_, ticket)| ticket);
             }
         }
         restart(&disk, Keep::Percent(50));

@@ -62,7 +62,7 @@ impl Board {
     /// An id that nobody has used.
     pub fn fresh(&mut self, rng: &mut Rng) -> u128 {
         self.last_id += 1;
-        (u128::from(rng.next()) << 64) | self.last_id
+        (u128::from(rng.draw()) << 64) | self.last_id
     }
 
     /// A reservation id that nobody has used.

@@ -256,10 +256,11 @@ impl Caller {
         port.reached("timed_out");
         self.forget(id, port);
         // Who does not answer may be gone without a word: sometimes the connection is made anew.
-        if (!sent || port.rng().percent(50)) && self.calls_at(node).len() == 1 {
-            if let Some(wire) = self.wires.remove(&node) {
-                port.close(wire.link);
-            }
+        if (!sent || port.rng().percent(50))
+            && self.calls_at(node).len() == 1
+            && let Some(wire) = self.wires.remove(&node)
+        {
+            port.close(wire.link);
         }
         self.outcome(id, Outcome::TimedOut { sent }, port);
     }

@@ -39,12 +39,10 @@ impl Database {
     pub fn store(&mut self, shard: ShardId, entries: &[FeedEntry]) -> Result<(Stored, Vec<FeedEntry>), StoreError> {
         let stored = self.position(shard);
         let new: Vec<FeedEntry> = entries.iter().filter(|entry| entry.position > stored).copied().collect();
-        let mut expected = stored.get() + 1;
-        for entry in &new {
+        for (expected, entry) in (stored.get() + 1..).zip(&new) {
             if entry.position.get() != expected {
                 return Err(StoreError::Gap { shard, stored, next: entry.position });
             }
-            expected += 1;
             self.check(shard, entry)?;
         }
         for entry in &new {

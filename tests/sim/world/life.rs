@@ -133,6 +133,7 @@ impl Run {
     }
 
     /// A process has ended: everybody who was connected to it notices, and it may come back.
+    #[allow(clippy::needless_pass_by_value)] // an end is told once, and over then
     pub(super) fn ends(&mut self, at: usize, end: End) {
         let now = self.now();
         let was_up = self.nodes[at].is_up();

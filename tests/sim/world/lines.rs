@@ -122,7 +122,7 @@ impl Run {
         self.schedule.at(at, Event::ToNode { link, bytes });
     }
 
-    pub(super) fn to_node(&mut self, link: Link, bytes: Vec<u8>) {
+    pub(super) fn reach_node(&mut self, link: Link, bytes: Vec<u8>) {
         let Some(line) = self.lines.get(&link) else { return };
         let (node, connection) = (line.node, line.connection);
         if self.nodes[node].is_up() && self.nodes[node].paused_until > self.now() {
@@ -168,7 +168,7 @@ impl Run {
         }
     }
 
-    pub(super) fn to_actor(&mut self, link: Link, bytes: &[u8]) {
+    pub(super) fn reach_actor(&mut self, link: Link, bytes: &[u8]) {
         let now = self.now();
         if let Some(actor) = self.lines.get(&link).filter(|line| !line.closed).map(|line| line.actor) {
             self.trace.event(now, 10, &[link.0, actor as u64]);

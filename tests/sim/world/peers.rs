@@ -129,10 +129,10 @@ impl Run {
             }
             return way.held.push_back(frame);
         }
-        self.pass(from, to, frame);
+        self.pass(from, to, &frame);
     }
 
-    fn pass(&mut self, from: usize, to: usize, frame: Rc<Vec<u8>>) {
+    fn pass(&mut self, from: usize, to: usize, frame: &Rc<Vec<u8>>) {
         let now = self.now();
         let mut passage = self.net.passage();
         if self.nodes[from].slow_node || self.nodes[to].slow_node {
@@ -141,7 +141,7 @@ impl Run {
         let way = self.way(from, to);
         let Some(connection) = way.connection else { return };
         let arrive = |run: &mut Self, at: u64| {
-            let event = Event::PeerFrame { from, to, connection, frame: Rc::clone(&frame) };
+            let event = Event::PeerFrame { from, to, connection, frame: Rc::clone(frame) };
             run.schedule.at(Moment(at), event);
         };
         match passage {
@@ -238,7 +238,7 @@ impl Run {
         if way.held_since.0 + SILENCE < now.0 {
             return self.break_way(from, to);
         }
-        held.into_iter().for_each(|frame| self.pass(from, to, frame));
+        held.into_iter().for_each(|frame| self.pass(from, to, &frame));
     }
 }
 

@@ -67,7 +67,7 @@ impl Run {
         self.begin();
         let mut events = 0;
         while self.found.is_none() && !self.over {
-            let Some(event) = self.schedule.next() else { break };
+            let Some(event) = self.schedule.pop() else { break };
             events += 1;
             if events > MOST_EVENTS {
                 self.violated("progress", format!("{MOST_EVENTS} events, and no end"));
@@ -94,10 +94,10 @@ impl Run {
             Event::PeerConnect { from, to, life } => self.peer_connect(from, to, life),
             Event::PeerFrame { from, to, connection, frame } => self.peer_frame(from, to, connection, &frame),
             Event::LineOpens { link } => self.line_opens(link),
-            Event::ToNode { link, bytes } => self.to_node(link, bytes),
+            Event::ToNode { link, bytes } => self.reach_node(link, bytes),
             Event::LineCloses { link } => self.line_closes(link),
             Event::LineStands { link } => self.line_stands(link),
-            Event::ToActor { link, bytes } => self.to_actor(link, &bytes),
+            Event::ToActor { link, bytes } => self.reach_actor(link, &bytes),
             Event::LineLost { link } => self.line_lost(link),
             Event::Timer { actor, number } => self.timer(actor, number),
             Event::Stream { stream } => self.stream_goes_on(stream),

@@ -30,7 +30,7 @@ enum Progress {
     /// Waits for its turn.
     Waits,
     /// The offer has been made.
-    Flows(Box<SnapshotReader>, Box<SnapshotReceipt>, SnapshotOffer),
+    Flows(Box<SnapshotReader>, Box<SnapshotReceipt>, Box<SnapshotOffer>),
 }
 
 /// What one step came to.
@@ -118,7 +118,7 @@ impl Run {
             self.call(stream.to, "receiving", |node| node.solo.as_ref().map(|solo| solo.begin_snapshot(&offer)));
         match begun.flatten() {
             Some(Ok(receipt)) => {
-                stream.progress = Progress::Flows(Box::new(reader), Box::new(receipt), offer);
+                stream.progress = Progress::Flows(Box::new(reader), Box::new(receipt), Box::new(offer));
                 Step::Again(self.chunk_delay(stream.to))
             }
             Some(Err(error)) => {
@@ -140,7 +140,7 @@ impl Run {
         stream: &mut Stream,
         mut reader: Box<SnapshotReader>,
         mut receipt: Box<SnapshotReceipt>,
-        offer: SnapshotOffer,
+        offer: Box<SnapshotOffer>,
     ) -> Step {
         if self.net.stream_breaks() {
             self.marks.reach("snapshot_stream_broken");
@@ -162,7 +162,7 @@ impl Run {
         match receipt.finish() {
             Ok(_) => {
                 if let Some(solo) = &mut self.nodes[stream.to].solo {
-                    solo.snapshot_received(offer);
+                    solo.snapshot_received(*offer);
                 }
                 Step::Stored
             }
