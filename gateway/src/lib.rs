@@ -35,6 +35,7 @@ use app::App;
 use clock::Stopwatch;
 pub use config::{ConfigError, GatewayConfig};
 use orders::{OrderStore, OrderWriter, StoreError};
+pub use routes::bodies;
 use routes::orders::OrderReader;
 pub use saga::provider::Charged;
 pub use saga::step as payment;

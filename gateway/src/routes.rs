@@ -11,6 +11,7 @@ use crate::layers::auth::Caller;
 use crate::problem::{HttpResponse, Problem, cluster, kinds};
 
 pub mod admin;
+pub mod bodies;
 pub mod health;
 pub mod key;
 pub mod orders;

@@ -8,7 +8,7 @@ use doorbuster_protocol::limits::{
 };
 use doorbuster_protocol::reply::ProductReply;
 use doorbuster_protocol::types::{Currency, Millis, Money, ProductId, Quantity, Timestamp};
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::view::{Product, json, located, marked};
@@ -67,6 +67,12 @@ struct StockBody {
     stock: Option<Number>,
 }
 
+/// What stock shall become.
+enum StockChange {
+    By(i64),
+    To { expected: Quantity, stock: Quantity },
+}
+
 /// `POST /v1/admin/products`: puts a product on sale. The product id is its own idempotency key.
 ///
 /// # Errors
@@ -88,21 +94,12 @@ pub async fn stock(app: &App, mut call: Call) -> Result<HttpResponse, Problem> {
     let user = call.caller()?.user;
     let bytes = call.read(app).await?;
     let operation = ids::operation(user, "stock", key::read(&call.parts.headers)?);
-    let body: StockBody = body::parse(&call.parts.headers, &bytes)?;
+    let change = read_stock(&body::parse(&call.parts.headers, &bytes)?)?;
     let client = app.backend.client()?;
-    let reply = match body {
-        StockBody { delta: Some(delta), expected: None, stock: None } => {
-            let delta = delta.within_signed("delta", MAX_STOCK)?;
-            client.adjust_stock(AdjustStock { operation, product, delta }).await?
-        }
-        StockBody { delta: None, expected: Some(expected), stock: Some(stock) } => {
-            let expected = Quantity(expected.within_u32("expected", 0, MAX_STOCK)?);
-            let stock = Quantity(stock.within_u32("stock", 0, MAX_STOCK)?);
+    let reply = match change {
+        StockChange::By(delta) => client.adjust_stock(AdjustStock { operation, product, delta }).await?,
+        StockChange::To { expected, stock } => {
             client.set_stock(SetStock { operation, product, expected, stock }).await?
-        }
-        _ => {
-            let detail = "Give either delta, or expected and stock.";
-            return Err(Problem::new(&kinds::MISSING_FIELD, detail).with("field", "delta"));
         }
     };
     Ok(shown(StatusCode::OK, &reply))
@@ -119,8 +116,34 @@ pub async fn sale(app: &App, call: &Call, action: SaleAction) -> Result<HttpResp
     Ok(shown(StatusCode::OK, &reply))
 }
 
+/// Whether the body of [`create`] can be read.
+pub(super) fn check_create(headers: &HeaderMap, bytes: &[u8]) -> Result<(), Problem> {
+    read_spec(body::parse(headers, bytes)?).map(drop)
+}
+
+/// Whether the body of [`stock`] can be read.
+pub(super) fn check_stock(headers: &HeaderMap, bytes: &[u8]) -> Result<(), Problem> {
+    read_stock(&body::parse(headers, bytes)?).map(drop)
+}
+
 fn shown(status: StatusCode, reply: &ProductReply) -> HttpResponse {
     marked(json(status, &Product::from(&reply.product)), reply.replayed)
+}
+
+fn read_stock(body: &StockBody) -> Result<StockChange, Problem> {
+    match body {
+        StockBody { delta: Some(delta), expected: None, stock: None } => {
+            Ok(StockChange::By(delta.within_signed("delta", MAX_STOCK)?))
+        }
+        StockBody { delta: None, expected: Some(expected), stock: Some(stock) } => Ok(StockChange::To {
+            expected: Quantity(expected.within_u32("expected", 0, MAX_STOCK)?),
+            stock: Quantity(stock.within_u32("stock", 0, MAX_STOCK)?),
+        }),
+        _ => {
+            let detail = "Give either delta, or expected and stock.";
+            Err(Problem::new(&kinds::MISSING_FIELD, detail).with("field", "delta"))
+        }
+    }
 }
 
 fn read_spec(body: CreateBody<'_>) -> Result<ProductSpec, Problem> {
@@ -182,7 +205,7 @@ mod tests {
     use super::*;
 
     fn spec(json: &str) -> Result<ProductSpec, &'static str> {
-        let body = body::parse(&hyper::HeaderMap::new(), json.as_bytes());
+        let body = body::parse(&HeaderMap::new(), json.as_bytes());
         body.and_then(read_spec).map_err(|problem| problem.kind.code)
     }
 

@@ -12,7 +12,7 @@ use doorbuster_protocol::command::{Payment, Target};
 use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::reply::{ReservationReply, ReservationState};
 use doorbuster_protocol::types::Money;
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::view::{Reservation, json, located, marked, path};
@@ -84,6 +84,11 @@ pub async fn pay(app: &App, mut call: Call) -> Result<HttpResponse, Problem> {
     let begun = Begun { target, quantity: reply.reservation.quantity, charge, pinned };
     let watch = app.saga.start(place, begun);
     settle(client, target, reply, ended_within(watch, patience).await).await
+}
+
+/// Whether the body can be read.
+pub(super) fn check(headers: &HeaderMap, bytes: &[u8]) -> Result<(), Problem> {
+    read(body::parse(headers, bytes)?).map(drop)
 }
 
 fn read(body: PayBody<'_>) -> Result<(String, Option<u16>), Problem> {

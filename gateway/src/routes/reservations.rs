@@ -10,9 +10,9 @@ use doorbuster_protocol::limits::{MAX_RESERVATION_QUANTITY, MAX_TTL, MIN_TTL};
 use doorbuster_protocol::query::Query;
 use doorbuster_protocol::reply::{Reply, ReservationReply, ReservationState, ReservationView};
 use doorbuster_protocol::request::{Request, RequestBody};
-use doorbuster_protocol::types::{Millis, ProductId, Quantity, ShardId, shard_of};
+use doorbuster_protocol::types::{Millis, ProductId, Quantity, ShardId, UserId, shard_of};
 use futures_util::future::join_all;
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::view::{Reservation, json, located, marked, path};
@@ -136,11 +136,25 @@ pub async fn extend(app: &App, mut call: Call) -> Result<HttpResponse, Problem> 
     let target = target(&call)?;
     let bytes = call.read(app).await?;
     let key = key::read(&call.parts.headers)?;
-    let body: ExtendBody = body::parse(&call.parts.headers, &bytes)?;
-    let by = Millis(body.by_ms.within("by_ms", 1, MAX_TTL.0)?);
+    let by = read_extend(&body::parse(&call.parts.headers, &bytes)?)?;
     let operation = ids::operation(target.user, &format!("extend/{}", call.parameter()), key);
     let reply = app.backend.client()?.extend(Extend { target, operation, by }).await.map_err(hide_product)?;
     Ok(marked(json(StatusCode::OK, &Reservation::now(&reply)), reply.replayed))
+}
+
+fn read_extend(body: &ExtendBody) -> Result<Millis, Problem> {
+    Ok(Millis(body.by_ms.within("by_ms", 1, MAX_TTL.0)?))
+}
+
+/// Whether the body of [`reserve`] can be read.
+pub(super) fn check_reserve(headers: &HeaderMap, bytes: &[u8]) -> Result<(), Problem> {
+    let somebody = Caller { user: UserId(0), admin: false };
+    read_reserve(body::parse(headers, bytes)?, somebody, "").map(drop)
+}
+
+/// Whether the body of [`extend`] can be read.
+pub(super) fn check_extend(headers: &HeaderMap, bytes: &[u8]) -> Result<(), Problem> {
+    read_extend(&body::parse(headers, bytes)?).map(drop)
 }
 
 /// Whoever asks for a reservation of no product has no such reservation.
