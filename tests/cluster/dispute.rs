@@ -25,8 +25,11 @@ async fn a_wrong_leader_stops_and_the_others_sell_on() {
         sale.cluster.kill(node).expect("a running node can be killed");
     }
     sale.tamper(wrong);
-    // All at once: the preferred node is the first to campaign, and its log is as good as the others'.
+    // All at once: its log is as good as the others', and it has campaigned long before they would.
     for node in sale.cluster.nodes() {
+        if node != wrong {
+            sale.make_patient(node);
+        }
         sale.cluster.start_node(node).expect("a killed node starts again");
     }
     sale.cluster.wait_ready(WITHIN).await.expect("the others lead");
@@ -113,6 +116,13 @@ impl Sale {
         tokio::time::timeout(WITHIN, taken).await.expect("every node takes a snapshot");
         callers.shutdown().await;
         ledger
+    }
+
+    /// A stopped node will wait ten times the usual election timeout before it campaigns: more than another's start takes.
+    fn make_patient(&self, node: NodeId) {
+        let file = self.cluster.folder(node).expect("it has a folder").join("server.toml");
+        let settings = std::fs::read_to_string(&file).expect("it was started with it");
+        std::fs::write(&file, format!("election_ms = 3000\n{settings}")).expect("it can be written");
     }
 
     /// Rewrites a stopped node's newest snapshot: a unit more than was ever put on sale.
