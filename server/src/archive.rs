@@ -6,7 +6,7 @@ use std::io;
 use crossbeam::channel::Receiver;
 use doorbuster_protocol::types::ShardId;
 use doorbuster_raft::PeerMessage;
-use doorbuster_raft::snapshot::SnapshotStore;
+use doorbuster_raft::snapshot::{SnapshotError, SnapshotStore};
 
 use crate::clock;
 use crate::inbox::Inboxes;
@@ -79,11 +79,20 @@ impl Archive {
     fn write(&self, job: SnapshotJob) -> (ShardId, Event) {
         let SnapshotJob { shard, mark, frozen } = job;
         let written = self.stores[usize::from(shard.0)].write_with(mark, |out| frozen.write_to(out));
-        let result = written.map(|file| {
-            self.metrics.snapshots_written.increment(1);
-            tracing::info!(shard = shard.0, index = mark.index, bytes = file.length, "snapshot written");
-        });
-        (shard, Event::SnapshotWritten(mark, result.map_err(|error| error.to_string())))
+        match &written {
+            Ok(file) => {
+                self.metrics.snapshots_written.increment(1);
+                tracing::info!(shard = shard.0, index = mark.index, bytes = file.length, "snapshot written");
+            }
+            // The leader's came first and is about to be installed.
+            Err(SnapshotError::Superseded { newest, .. }) => {
+                tracing::info!(shard = shard.0, index = mark.index, newest, "snapshot not needed");
+            }
+            Err(error) => {
+                tracing::error!(shard = shard.0, index = mark.index, %error, "snapshot was not written, the log stays");
+            }
+        }
+        (shard, Event::SnapshotWritten(mark, written.is_ok()))
     }
 
     fn install(&self, shard: ShardId, message: Box<PeerMessage>) -> Option<(ShardId, Event)> {

@@ -88,8 +88,8 @@ pub struct QueueLimits {
 /// Something rare that a shard is told.
 #[derive(Debug)]
 pub enum Event {
-    /// A snapshot taken here is durable, or could not be written.
-    SnapshotWritten(SnapshotMark, Result<(), String>),
+    /// A snapshot taken here is durable, or was not written.
+    SnapshotWritten(SnapshotMark, bool),
     /// A snapshot has reached a follower, or has not.
     SnapshotSent(NodeId, bool),
     /// A snapshot from the leader is durable here.
@@ -274,19 +274,11 @@ impl Shard {
     pub fn event(&mut self, event: Event, round: &mut Round) {
         self.stirred = true;
         match event {
-            Event::SnapshotWritten(mark, Ok(())) => {
+            Event::SnapshotWritten(mark, true) => {
                 self.snapshots.written(mark);
                 round.appends.push(self.node.snapshot_written(mark));
             }
-            Event::SnapshotWritten(mark, Err(reason)) => {
-                tracing::error!(
-                    shard = self.id.0,
-                    index = mark.index,
-                    reason,
-                    "snapshot was not written, the log stays"
-                );
-                self.snapshots.failed(round.now);
-            }
+            Event::SnapshotWritten(_, false) => self.snapshots.failed(round.now),
             Event::SnapshotSent(to, ok) => self.node.snapshot_sent(u64::from(to.0), ok),
             Event::Install(message, bytes) => {
                 if let Some(mark) = message.snapshot_mark() {
