@@ -66,8 +66,17 @@ impl Client {
     /// Sends any request to who answers it, within `deadline` (else the configured one). The request's
     /// own `wait` is replaced by what remains of the deadline at each attempt.
     pub async fn execute(&self, request: Request, deadline: Option<Duration>) -> Result<Reply, Error> {
-        let route = route(&request, self.shards()).map_err(|why| Error::Rejected(Failure::Malformed(why)))?;
-        self.run(request, route, deadline).await
+        self.execute_noting(request, deadline).await.0
+    }
+
+    /// As [`Client::execute`], and says whether an attempt of a command went unheard before its answer came. If so and the
+    /// answer is a refusal, that attempt may still take effect when it arrives late; if the answer is a replay, it may be
+    /// that attempt's effect.
+    pub async fn execute_noting(&self, request: Request, deadline: Option<Duration>) -> (Result<Reply, Error>, bool) {
+        match route(&request, self.shards()) {
+            Ok(route) => self.run_noting(request, route, deadline).await,
+            Err(why) => (Err(Error::Rejected(Failure::Malformed(why))), false),
+        }
     }
 
     /// Claims units for a user. The reservation's id is the idempotency key.
@@ -289,6 +298,15 @@ impl Client {
     }
 
     async fn run(&self, request: Request, route: Route, deadline: Option<Duration>) -> Result<Reply, Error> {
+        self.run_noting(request, route, deadline).await.0
+    }
+
+    async fn run_noting(
+        &self,
+        request: Request,
+        route: Route,
+        deadline: Option<Duration>,
+    ) -> (Result<Reply, Error>, bool) {
         let longest = Duration::from_millis(MAX_WAIT.get());
         let deadline = deadline.unwrap_or(self.inner.cluster.config.deadline).min(longest);
         Attempts::new(&self.inner.cluster, request, route, now() + deadline).run().await

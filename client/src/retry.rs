@@ -67,8 +67,13 @@ impl<'a> Attempts<'a> {
         Self { cluster, request, route, until, course, hops: 0, detail: Detail::Nothing }
     }
 
-    /// Runs to the result.
-    pub(crate) async fn run(mut self) -> Result<Reply, Error> {
+    /// Runs to the result; says whether a command's attempt went unheard before it.
+    pub(crate) async fn run(mut self) -> (Result<Reply, Error>, bool) {
+        let result = self.settle().await;
+        (result, self.course.is_unheard())
+    }
+
+    async fn settle(&mut self) -> Result<Reply, Error> {
         loop {
             let Some(node) = self.destination().await else { return Err(self.give_up()) };
             let next = self.attempt(&node).await;

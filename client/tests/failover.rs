@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use doorbuster_client::{Client, Config, Error, RetryBudget};
+use doorbuster_protocol::command::Command;
 use doorbuster_protocol::failure::{Failure, Refusal};
 use doorbuster_protocol::query::Query;
-use doorbuster_protocol::request::RequestBody;
+use doorbuster_protocol::request::{Request, RequestBody};
 use doorbuster_protocol::types::*;
 use support::*;
 
@@ -134,9 +135,14 @@ async fn an_unknown_outcome_is_resolved_by_a_retry_that_answers() {
     .await;
     map.lead(Some(NodeId(1)));
     let client = connect(&[&node], SECONDS_5).await;
-    client.reserve(reserve(5)).await.expect("the third attempt answers");
+    let request = Request { body: RequestBody::Command(Command::Reserve(reserve(5))), wait: Millis(0) };
+    let (reply, unheard) = client.execute_noting(request.clone(), None).await;
+    reply.expect("the third attempt answers");
+    assert!(unheard, "the first two may have been done");
+    let (_, unheard) = client.execute_noting(request, None).await;
+    assert!(!unheard, "the fourth is answered at once");
     let requests = node.seen.requests.lock();
-    assert_eq!(requests.len(), 3);
+    assert_eq!(requests.len(), 4);
     assert!(requests.iter().all(|request| request.body == requests[0].body));
 }
 

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use clap::Parser;
 use doorbuster_cli::error::{CliError, EXIT_WRONG};
 use doorbuster_cli::output::{Output, line};
 use doorbuster_cli::{entropy, signals};
+use doorbuster_tests::chaos::judged::Judged;
+use doorbuster_tests::chaos::recording::Recording;
 use doorbuster_tests::chaos::{self, Settings, report::progress};
 use tempfile::TempDir;
 
@@ -26,9 +28,12 @@ struct Args {
     /// Seed of the schedule [default: a fresh one]
     #[arg(long)]
     seed: Option<u64>,
-    /// Judge the clients' history for linearizability too
-    #[arg(long)]
-    linearizability: bool,
+    /// Write the figures into this document, between its marks <!-- chaos --> and <!-- /chaos -->
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Run nothing: judge the history that an earlier run left in this file (history.recording)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["minutes", "seed", "data", "report"])]
+    judge: Option<PathBuf>,
     /// Print one JSON document instead of tables
     #[arg(long)]
     json: bool,
@@ -51,7 +56,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// Judges again what was recorded.
+fn judge(path: &Path, output: Output) -> Result<ExitCode, CliError> {
+    let judged = Judged::of(&chaos::judge(&Recording::read(path)?));
+    output.print(|| judged.text(), || judged.json());
+    Ok(if judged.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_WRONG) })
+}
+
 async fn run(args: &Args, output: Output) -> Result<ExitCode, CliError> {
+    if let Some(path) = &args.judge {
+        return judge(path, output);
+    }
     let stop = signals::shutdown()?;
     if !(0.0..=1440.0).contains(&args.minutes) {
         return Err(CliError::usage("--minutes: from 0 to 1440"));
@@ -65,8 +80,7 @@ async fn run(args: &Args, output: Output) -> Result<ExitCode, CliError> {
         (None, temporary) => temporary.as_ref().map(|folder| folder.path().to_owned()).unwrap_or_default(),
     };
     let seed = args.seed.unwrap_or_else(entropy::number);
-    let settings =
-        Settings { time: Duration::from_secs_f64(args.minutes * 60.0), seed, folder, judge: args.linearizability };
+    let settings = Settings { time: Duration::from_secs_f64(args.minutes * 60.0), seed, folder };
     progress(&format!("seed {seed}, {} minutes, in {}", args.minutes, settings.folder.display()));
     let ran = tokio::select! {
         ran = Box::pin(chaos::run(&settings)) => ran,
@@ -78,6 +92,9 @@ async fn run(args: &Args, output: Output) -> Result<ExitCode, CliError> {
     }
     let report = ran?;
     output.print(|| report.text(), || report.json());
+    if let Some(document) = &args.report {
+        report.write_into(document)?;
+    }
     if holds && args.data.is_some() && !args.json {
         line(&format!("Data, logs and history are in {}.", settings.folder.display()));
     }

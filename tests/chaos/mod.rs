@@ -5,16 +5,19 @@
 //! same schedule, not the same run. That is the simulator's part; this is the part that has no simulated disk, clock or
 //! scheduler in it.
 
+pub mod attempts;
 pub mod buyers;
 pub mod checks;
 pub mod disk;
 pub mod faults;
 pub mod hidden;
 pub mod inspection;
+pub mod judged;
 pub mod network;
 pub mod postgres;
 pub mod proxy;
 pub mod record;
+pub mod recording;
 pub mod report;
 pub mod schedule;
 pub mod shop;
@@ -34,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use buyers::{Buyer, http, operator, tcp};
 use record::Record;
+use recording::Recording;
 use report::Report;
 use schedule::Events;
 use shop::Shop;
@@ -62,8 +66,6 @@ pub struct Settings {
     pub seed: u64,
     /// Where data, logs and history go.
     pub folder: PathBuf,
-    /// Whether the history is judged for linearizability too.
-    pub judge: bool,
 }
 
 /// Runs it: all faults, then none, then the checks.
@@ -142,28 +144,34 @@ async fn conclude(
     let client = stage.client("chaos-inspection").await?;
     inspection::until_nothing_is_live(&client).await?;
     let found = inspection::look_at_everything(&client, record).await?;
-    let mut history = record.history();
+    let mut history = record.attempts();
     hidden::fill_in(&mut history, &found, |client| HTTP_CLIENTS.contains(&client));
     report.problems.extend(checks::check(&history, &found));
-    if settings.judge {
-        let assumptions = Assumptions { epoch: record.epoch(), tolerance: TOLERANCE, steps: STEPS };
-        report.judge(&linearizability::check(&history, &assumptions));
-    }
+    let recording = Recording { epoch: record.epoch(), history };
+    write(&settings.folder, "history.recording", &recording.text())?;
+    report.judge(&judge(&recording));
     let audit = inspection::audit(&stage::binary()?, stage, &settings.folder).await?;
     report.audit = audit.summary;
     report.problems.extend(audit.problems);
     Ok(())
 }
 
+/// Judges a history for linearizability.
+pub fn judge(recording: &Recording) -> linearizability::Report {
+    let assumptions = Assumptions { epoch: recording.epoch, tolerance: TOLERANCE, steps: STEPS };
+    linearizability::check(&recording.history, &assumptions)
+}
+
 /// What somebody needs who wants to know what happened.
 fn keep(folder: &Path, record: &Record, events: &Events, report: &Report) -> Result<(), CliError> {
-    let write = |name: &str, text: String| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
-    };
-    let history = record.history();
+    let history = record.attempts();
     let line = |(number, operation): (usize, &crate::history::Operation)| format!("{number} {operation:?}\n");
-    write("history.txt", history.operations.iter().enumerate().map(line).collect())?;
-    write("events.txt", events.text())?;
-    write("report.json", doorbuster_cli::output::pretty(&report.json()) + "\n")
+    write(folder, "history.txt", &history.operations.iter().enumerate().map(line).collect::<String>())?;
+    write(folder, "events.txt", &events.text())?;
+    write(folder, "report.json", &(doorbuster_cli::output::pretty(&report.json()) + "\n"))
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> Result<(), CliError> {
+    let path = folder.join(name);
+    std::fs::write(&path, text).map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
 }

@@ -1,6 +1,6 @@
 //! What clients did and heard, written down as it happens, and counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use doorbuster_cli::clock;
@@ -18,6 +18,7 @@ pub struct Record {
     begun: Instant,
     epoch: Timestamp,
     operations: Mutex<Vec<Operation>>,
+    unheard: Mutex<BTreeSet<usize>>,
 }
 
 /// An operation under way.
@@ -39,7 +40,7 @@ pub struct Ends {
 
 impl Default for Record {
     fn default() -> Self {
-        Self { begun: clock::now(), epoch: clock::wall(), operations: Mutex::default() }
+        Self { begun: clock::now(), epoch: clock::wall(), operations: Mutex::default(), unheard: Mutex::default() }
     }
 }
 
@@ -51,6 +52,11 @@ impl Record {
         let called = self.now();
         operations.push(Operation { client, called, returned: None, body, heard: Heard::Unknown });
         Ticket(operations.len() - 1)
+    }
+
+    /// An attempt of it may have been done unheard. Said before what is heard at last.
+    pub fn unheard(&self, ticket: Ticket) {
+        self.unheard.lock().insert(ticket.0);
     }
 
     /// It has heard, or gives up.
@@ -75,6 +81,12 @@ impl Record {
     /// Whether nothing was asked yet.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Everything so far, and behind it the attempts that went unheard, each an operation that was given up.
+    pub fn attempts(&self) -> History {
+        let history = self.history();
+        super::attempts::beside(history, &self.unheard.lock())
     }
 
     /// Everything so far.

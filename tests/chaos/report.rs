@@ -1,19 +1,22 @@
 //! What a run was and came to, for people and for programs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use doorbuster_cli::error::CliError;
 use doorbuster_cli::output::{facts, table};
 use serde_json::{Value, json};
 
 use super::Settings;
+use super::judged::Judged;
 use super::proxy::Traffic;
 use super::record::{Ends, ends};
 use super::stage::Stage;
 use crate::checkers::linearizability;
 use crate::history::History;
+use crate::sim::cli::document::replace;
 
 /// Everything there is to tell.
 #[derive(Debug)]
@@ -47,17 +50,6 @@ pub struct Report {
     folder: PathBuf,
 }
 
-/// Histories judged for linearizability, product by product.
-#[derive(Clone, Debug, Default)]
-pub struct Judged {
-    /// Products.
-    pub products: usize,
-    /// Operations on them, and those of them whose outcome nobody knows.
-    pub operations: (usize, usize),
-    /// Products whose search was given up: neither passed nor failed.
-    pub undecided: usize,
-}
-
 impl Report {
     /// Of a run that begins.
     pub fn new(settings: &Settings, stage: &Stage) -> Self {
@@ -87,12 +79,8 @@ impl Report {
 
     /// Takes what the linearizability checker says.
     pub fn judge(&mut self, judged: &linearizability::Report) {
-        self.judged = Judged {
-            products: judged.products,
-            operations: (judged.operations, judged.given_up),
-            undecided: judged.undecided.len(),
-        };
-        self.problems.extend(judged.violations.iter().map(ToString::to_string));
+        self.judged = Judged::of(judged);
+        self.problems.extend(self.judged.violations.iter().cloned());
     }
 
     /// Whether every promise was kept.
@@ -118,10 +106,7 @@ impl Report {
             "products": self.products,
             "connections": self.connections.0,
             "connections_broken": self.connections.1,
-            "linearizable": {
-                "products": self.judged.products, "operations": self.judged.operations.0,
-                "operations_given_up": self.judged.operations.1, "undecided": self.judged.undecided,
-            },
+            "linearizable": self.judged.json(),
             "orders": self.audit,
             "left_out": self.left_out,
             "problems": self.problems,
@@ -148,9 +133,7 @@ impl Report {
         whole.add_row(["connections, broken", &format!("{}, {}", self.connections.0, self.connections.1)]);
         let healed = self.healed.map_or_else(|| "never".to_owned(), |healed| format!("{:.1} s", healed.as_secs_f64()));
         whole.add_row(["whole again after", &healed]);
-        let Judged { products, operations: (asked, given_up), undecided } = self.judged;
-        let judged = format!("{products} products, {asked} operations ({given_up} given up), {undecided} undecided");
-        whole.add_row(["judged for linearizability", &judged]);
+        whole.add_row(["judged for linearizability", &self.judged.line()]);
         whole.add_row(["orders", &self.audit.to_string()]);
         for (effect, count) in &self.effects {
             whole.add_row([*effect, &count.to_string()]);
@@ -166,10 +149,39 @@ impl Report {
         format!("{faults}\n{operations}\n{whole}\n{problems}{verdict}")
     }
 
+    /// Writes the figures into a document, where it is marked.
+    pub fn write_into(&self, document: &Path) -> Result<(), CliError> {
+        replace(document, "chaos", &self.figures()).map_err(CliError::failed)
+    }
+
+    fn figures(&self) -> String {
+        let total = self.total();
+        let Ends { ok, refused, not_done, unknown } = total;
+        let mut rows = vec![
+            ("seed", self.seed.to_string()),
+            ("promises broken", self.problems.len().to_string()),
+            ("faults", format!("{} in {:.0} s", self.faults.values().sum::<u64>(), self.time.as_secs_f64())),
+            (
+                "whole again after",
+                self.healed.map_or("never".to_owned(), |healed| format!("{:.1} s", healed.as_secs_f64())),
+            ),
+            ("products", self.products.to_string()),
+            ("operations ok, refused, not done, unknown", format!("{ok}, {refused}, {not_done}, {unknown}")),
+            ("connections, broken", format!("{}, {}", self.connections.0, self.connections.1)),
+            ("judged for linearizability", self.judged.line()),
+            ("orders", self.audit.to_string()),
+        ];
+        let counts = self.faults.iter().chain(&self.effects);
+        rows.extend(counts.map(|(name, count)| (*name, count.to_string())));
+        rows.extend(self.left_out.iter().map(|left_out| ("left out", left_out.clone())));
+        let rows: String = rows.iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
+        format!("| what | figure |\n| --- | --- |\n{rows}")
+    }
+
     fn how_to_look(&self) -> String {
         format!(
             "Look at it: {folder}/events.txt (what struck when), history.txt (what clients did and heard, one operation a \
-             line), audit.json, node*/log.txt, gateway*/log.txt, postgres.log.\n\
+             line; chaos --judge judges history.recording again), audit.json, node*/log.txt, gateway*/log.txt, postgres.log.\n\
              The same schedule again: ./chaos --seed {} --minutes {}",
             self.seed,
             self.time.as_secs_f64() / 60.0,

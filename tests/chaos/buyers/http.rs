@@ -2,7 +2,8 @@
 //! down.
 //!
 //! A payment is several commands, given by the gateway whenever it gets to them, even after its caller has gone: the
-//! history has each of them as *maybe*, and the answer as what it is, a look at the reservation.
+//! history has each of them as *maybe*, and the answer as what it is, a look at the reservation. A gateway asks the cluster
+//! again as any client does, and does not say whether an attempt of its own went unheard: so one may have, always.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +92,7 @@ impl Visit<'_> {
         let body = json!({ "product": reserve.product.0, "quantity": reserve.quantity.0 });
         let ask = Ask { method: "POST", path: "/v1/reservations", key, body: Some(body) };
         let heard = self.ask(&ask, target).await;
+        self.buyer.record.unheard(ticket);
         self.buyer.record.heard(ticket, heard.clone());
         heard
     }
@@ -124,6 +126,7 @@ impl Visit<'_> {
         let ticket = self.buyer.record.call(self.buyer.number, RequestBody::Command(command));
         let path = path(target) + suffix;
         let heard = self.ask(&Ask { method, path: &path, key, body }, target).await;
+        self.buyer.record.unheard(ticket);
         self.buyer.record.heard(ticket, heard.clone());
         heard
     }
@@ -140,6 +143,7 @@ impl Visit<'_> {
                 false => {
                     maybe.push(Command::Confirm(target));
                     maybe.push(Command::LatePayment(LatePayment { target, quantity }));
+                    maybe.push(Command::RefundDone(target));
                 }
             }
             for command in maybe {

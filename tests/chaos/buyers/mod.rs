@@ -56,19 +56,21 @@ impl Buyer {
                 tokio::time::sleep(PAUSE).await;
             }
             let request = Request { body: body.clone(), wait: Millis(0) };
-            heard = match client.execute(request, Some(deadline)).await {
+            let (answer, missed) = client.execute_noting(request, Some(deadline)).await;
+            unheard |= missed;
+            heard = match answer {
                 Ok(reply) => Heard::Reply(reply),
                 Err(Error::Refused(refusal)) => Heard::Refused(refusal),
-                Err(Error::OutcomeUnknown) => {
-                    unheard = true;
-                    Heard::Unknown
-                }
+                Err(Error::OutcomeUnknown) => Heard::Unknown,
                 Err(_) if unheard => Heard::Unknown,
                 Err(error) => Heard::NotDone(error.to_string()),
             };
             if matches!(heard, Heard::Reply(_) | Heard::Refused(_)) || self.over.is_cancelled() {
                 break;
             }
+        }
+        if unheard {
+            self.record.unheard(ticket);
         }
         self.record.heard(ticket, heard.clone());
         heard

@@ -68,6 +68,32 @@ impl Ask<'_> {
         }
     }
 
+    /// Whether its answer says something of the product's units or deadlines, besides its own reservation's.
+    pub(super) fn sees_counts(&self) -> bool {
+        match self.asked {
+            Asked::Product => true,
+            Asked::Reservation(..) => false,
+            Asked::Command(command) => !matches!(
+                command,
+                Command::BeginPayment(_)
+                    | Command::PaymentFailed(_)
+                    | Command::Confirm(_)
+                    | Command::Release(_)
+                    | Command::RefundDone(_)
+                    | Command::Extend(_)
+            ),
+        }
+    }
+
+    /// Whether it may change how many units are held or sold.
+    pub(super) fn changes_counts(&self) -> bool {
+        let Asked::Command(command) = self.asked else { return false };
+        !matches!(
+            command,
+            Command::BeginPayment(_) | Command::PaymentFailed(_) | Command::RefundDone(_) | Command::Extend(_)
+        )
+    }
+
     /// The reservation it names.
     pub(super) fn reservation(&self) -> Option<ReservationId> {
         match self.asked {

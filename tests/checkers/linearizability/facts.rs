@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use doorbuster_protocol::command::Command;
 use doorbuster_protocol::reply::{Reply, ReservationState, ReservationView};
 use doorbuster_protocol::request::RequestBody;
 use doorbuster_protocol::types::{ProductId, ReservationId};
 
-use super::asked::{Ask, Asked};
 use crate::history::{Heard, History};
 
 /// What is known of a reservation from all answers together.
@@ -17,14 +15,39 @@ pub(super) struct Facts {
     pub made: Option<ReservationView>,
     /// An answer says that it was made now.
     pub making_was_told: bool,
-    /// An answer says that it entered this state now.
-    pub entering_was_told: BTreeSet<ReservationState>,
+    /// Changes that an answer says were made just then.
+    pub told: BTreeSet<Change>,
     /// It was confirmed in time, or released: then it did not expire.
     pub never_expired: bool,
     /// It expired at this time.
     pub expired_at: Option<u64>,
-    /// It was in this state since this time.
-    pub since: BTreeMap<ReservationState, u64>,
+    /// It was confirmed by a late payment after it had been over.
+    pub confirmed_late: bool,
+    /// These changes were made, at these times.
+    pub made_at: BTreeMap<Change, u64>,
+}
+
+/// What changed a reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Change {
+    /// The payment of this number began.
+    Began(u16),
+    /// It failed.
+    Failed(u16),
+    /// It came to this state in another way.
+    Became(ReservationState),
+}
+
+impl Change {
+    /// The last one before it looked like this; none if it is as it was made.
+    fn last_of(view: &ReservationView) -> Option<Self> {
+        match (view.state, view.payment_attempts) {
+            (ReservationState::Held, 0) => None,
+            (ReservationState::Held, attempt) => Some(Self::Failed(attempt)),
+            (ReservationState::Paying, attempt) => Some(Self::Began(attempt)),
+            (state, _) => Some(Self::Became(state)),
+        }
+    }
 }
 
 /// By product and reservation.
@@ -41,7 +64,7 @@ pub(super) fn gather(history: &History) -> AllFacts {
                 if matches!(operation.body, RequestBody::Command(_)) && !reply.replayed {
                     facts.making_was_told |= view.created_at == reply.time;
                     if view.changed_at == reply.time {
-                        facts.entering_was_told.insert(view.state);
+                        facts.told.extend(Change::last_of(view));
                     }
                 }
             }
@@ -57,10 +80,12 @@ pub(super) fn gather(history: &History) -> AllFacts {
 fn note<'a>(all: &'a mut AllFacts, view: &ReservationView) -> &'a mut Facts {
     let facts = all.entry((view.product, view.reservation)).or_default();
     facts.made.get_or_insert(*view);
-    facts.since.entry(view.state).or_insert(view.changed_at.0);
+    if let Some(change) = Change::last_of(view) {
+        facts.made_at.entry(change).or_insert(view.changed_at.0);
+    }
     match view.state {
-        ReservationState::Confirmed if !view.late => facts.never_expired = true,
-        ReservationState::Released => facts.never_expired = true,
+        ReservationState::Confirmed if view.late => facts.confirmed_late = true,
+        ReservationState::Confirmed | ReservationState::Released => facts.never_expired = true,
         ReservationState::Expired => facts.expired_at = Some(view.changed_at.0),
         _ => {}
     }
@@ -79,74 +104,4 @@ pub(super) fn shared_ids(history: &History) -> BTreeSet<u128> {
         }
     }
     shared
-}
-
-/// What became of an operation that was given up.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Fate {
-    /// It had no effect.
-    None,
-    /// It took effect with this stamp.
-    At(u64),
-    /// Nobody knows.
-    Open,
-}
-
-/// The fates of a product's operations, those that were given up: decided where just one of them can have done what
-/// later answers show.
-pub(super) fn fates(asks: &[Ask<'_>], facts: &AllFacts) -> Vec<Fate> {
-    let mut fates = vec![Fate::Open; asks.len()];
-    let mut doers: BTreeMap<(ReservationId, Option<ReservationState>), Vec<usize>> = BTreeMap::new();
-    for (at, ask) in asks.iter().enumerate().filter(|(_, ask)| ask.is_given_up()) {
-        let Some(id) = ask.reservation() else { continue };
-        for effect in effects(ask) {
-            doers.entry((id, *effect)).or_default().push(at);
-        }
-    }
-    for ((id, effect), doers) in doers {
-        let Some(facts) = product_of(asks).and_then(|product| facts.get(&(product, id))) else { continue };
-        let (told, stamp) = match effect {
-            None => (facts.making_was_told, facts.made.map(|made| made.created_at.0)),
-            Some(state) => (facts.entering_was_told.contains(&state), facts.since.get(&state).copied()),
-        };
-        let (Some(stamp), Some(first)) = (stamp, doers.first()) else { continue };
-        let alike = doers.iter().all(|at| same(&asks[*at], &asks[*first]) && effects(&asks[*at]).len() == 1);
-        if !alike {
-            continue;
-        }
-        doers.iter().for_each(|at| fates[*at] = Fate::None);
-        if !told {
-            // Whoever of them had been called by then; the first, for they are all the same.
-            fates[*first] = Fate::At(stamp);
-        }
-    }
-    fates
-}
-
-/// The states that a given-up operation may have brought about, the making of the reservation being none.
-fn effects(ask: &Ask<'_>) -> &'static [Option<ReservationState>] {
-    use ReservationState::{Confirmed, RefundDue, Refunded, Released};
-    let Asked::Command(command) = ask.asked else { return &[] };
-    match command {
-        Command::Reserve(_) => &[None],
-        Command::Confirm(_) => &[Some(Confirmed)],
-        Command::Release(_) => &[Some(Released)],
-        Command::RefundDone(_) => &[Some(Refunded)],
-        Command::LatePayment(_) => &[None, Some(Confirmed), Some(RefundDue)],
-        _ => &[],
-    }
-}
-
-fn same(one: &Ask<'_>, other: &Ask<'_>) -> bool {
-    match (one.asked, other.asked) {
-        (Asked::Command(one), Asked::Command(other)) => one == other,
-        _ => false,
-    }
-}
-
-fn product_of(asks: &[Ask<'_>]) -> Option<ProductId> {
-    asks.iter().find_map(|ask| match ask.asked {
-        Asked::Command(command) => command.product(),
-        _ => None,
-    })
 }

@@ -15,21 +15,25 @@
 //! - An operation that changes nothing and is true now is taken at once, without an alternative: that never hurts.
 //! - Commands take their turns by the stamps in their answers, for stamps never go back along the log (DESIGN section 4:
 //!   RULE; an order of the answers that contradicts it is a violation).
-//! - Looking ahead: what later answers tell of a reservation decides which of the given-up operations happened, and when.
+//! - Looking ahead: what later answers tell of a reservation decides which of the given-up operations happened, and when;
+//!   what they do not show yet has not happened before them.
+//! - What no operation that may come next would notice is not guessed now; what the most urgent one would notice is first.
 //! - States that were met before with the same operations done are not searched again.
 //!
 //! A search that exceeds its budget is *undecided*, which is neither passed nor failed, and reported as such. What
-//! makes one so is given-up commands that nobody learns the outcome of, on a product that many fight for: a client that
-//! gives up should look, at the end, what became of it. Without them thousands of operations take about as many steps.
+//! makes one so is given-up commands that nobody learns the outcome of, on a product that many fight for: somebody should
+//! look, at the end, what became of them. With such a look thousands of operations take about as many steps.
 //! Does not see: the feed and audits; order between products; what happens after a retention (a history must be
 //! shorter than that); one id used with several products of a shard is given the benefit of the doubt.
 
 mod act;
 mod asked;
 mod facts;
+mod fates;
 mod object;
 mod refusal;
 mod search;
+mod sightings;
 #[cfg(test)]
 mod tests;
 

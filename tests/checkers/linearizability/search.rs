@@ -8,8 +8,10 @@ use hashbrown::HashSet;
 
 use super::Assumptions;
 use super::asked::{Ask, Asked, Told};
-use super::facts::{AllFacts, Facts, Fate, fates};
+use super::facts::{AllFacts, Facts};
+use super::fates::{Fate, fates};
 use super::object::{Object, mixed};
+use super::sightings;
 
 /// A free expiry is tried before a command that is stamped so much later than the deadline, in ms; else behind it.
 const SURELY_EXPIRED: u64 = 60;
@@ -72,6 +74,7 @@ impl<'a, 'b> Search<'a, 'b> {
         shared: &'b BTreeSet<u128>,
         assumptions: &'b Assumptions,
     ) -> Self {
+        sightings::bound(&mut asks);
         asks.sort_by_key(|ask| ask.called);
         let fates = fates(&asks, facts);
         let end = asks.len();
@@ -244,9 +247,7 @@ impl<'a, 'b> Search<'a, 'b> {
         }
         moves.extend(self.candidates().filter(|at| self.asks[*at].stamp().is_none()).map(Move::Answer));
         moves.extend(late.into_iter().map(expire));
-        let last = self.first_return();
-        let may = self.open.iter().filter(|at| !self.placed[**at] && self.asks[**at].called <= last);
-        moves.extend(may.map(|at| Move::Guess(*at, None)));
+        moves.extend(self.guesses(&moves));
         let mut each = Vec::with_capacity(moves.len());
         moves.into_iter().for_each(|step| {
             if !each.contains(&step) {
@@ -254,6 +255,42 @@ impl<'a, 'b> Search<'a, 'b> {
             }
         });
         each
+    }
+
+    /// Given-up operations that something which may come next would notice, the most urgent first. What nobody would
+    /// notice now can as well happen later.
+    fn guesses(&self, moves: &[Move]) -> Vec<Move> {
+        let (end, last) = (self.asks.len(), self.first_return());
+        let open = self.open.iter().copied().filter(|at| !self.placed[*at] && self.asks[*at].called <= last);
+        let open: Vec<usize> = open.collect();
+        if open.is_empty() {
+            return Vec::new();
+        }
+        let blocked = self.returns.first().and_then(|(_, at)| self.asks[*at].reservation());
+        let mut named = BTreeSet::new();
+        let mut counts = false;
+        for step in moves {
+            match step {
+                Move::Answer(at) | Move::Guess(at, _) => {
+                    named.extend(self.asks[*at].reservation());
+                    counts |= self.asks[*at].sees_counts();
+                }
+                Move::Expire(id, _) => drop(named.insert(*id)),
+            }
+        }
+        // A command on a reservation may need another one before it.
+        let counted = open.iter().filter(|at| counts && self.asks[**at].changes_counts());
+        named.extend(counted.filter_map(|at| self.asks[*at].reservation()));
+        let urgency = |at: &usize| match self.asks[*at].reservation() {
+            Some(id) if Some(id) == blocked => 0,
+            None => 1,
+            Some(id) if named.contains(&id) => 2,
+            Some(_) if counts => 3,
+            Some(_) => end,
+        };
+        let mut noticed: Vec<usize> = open.into_iter().filter(|at| urgency(at) < end).collect();
+        noticed.sort_by_key(urgency);
+        noticed.into_iter().map(|at| Move::Guess(at, None)).collect()
     }
 
     /// Those with the earliest stamp that is left.

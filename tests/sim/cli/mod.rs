@@ -5,7 +5,7 @@
 
 mod args;
 mod clock;
-mod document;
+pub mod document;
 mod job;
 mod planted;
 mod pool;
