@@ -9,10 +9,10 @@ use doorbuster_protocol::command::{
 };
 use doorbuster_protocol::failure::{Failure, Refusal};
 use doorbuster_protocol::limits::{MAX_PAGE, MAX_WAIT};
-use doorbuster_protocol::query::Query;
+use doorbuster_protocol::query::{Changed, Query, Unsettled};
 use doorbuster_protocol::reply::{
     AuditReport, FeedPage, NodeAddress, NodeStatus, ProductReply, ProductView, Reply, ReservationReply,
-    ReservationView, ShardMap,
+    ReservationView, ShardMap, UnsettledPage,
 };
 use doorbuster_protocol::request::{Request, RequestBody};
 use doorbuster_protocol::types::{FeedPosition, Millis, NodeId, ProductId, ReservationId, ShardId};
@@ -187,6 +187,21 @@ impl Client {
         }
     }
 
+    /// A page of what a shard has that is not settled: those behind `after`, what changed first before what changed
+    /// later, at most `limit` (at most [`MAX_PAGE`]).
+    pub async fn unsettled(
+        &self,
+        shard: ShardId,
+        of: Unsettled,
+        after: Changed,
+        limit: u32,
+    ) -> Result<UnsettledPage, Error> {
+        match self.query(Query::Unsettled { shard, of, after, limit: limit.min(MAX_PAGE) }).await? {
+            Reply::Unsettled(page) => Ok(page),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// A page of a shard's order feed: entries behind `after`, at most `limit` (at most [`MAX_PAGE`]).
     pub async fn feed(&self, shard: ShardId, after: FeedPosition, limit: u32) -> Result<FeedPage, Error> {
         match self.query(Query::Feed { shard, after, limit: limit.min(MAX_PAGE) }).await? {
@@ -327,6 +342,7 @@ fn unexpected(reply: &Reply) -> Error {
         Reply::Product(_) => "product",
         Reply::Products(_) => "products",
         Reply::Reservations(_) => "reservations",
+        Reply::Unsettled(_) => "unsettled",
         Reply::Feed(_) => "feed",
         Reply::FeedAcknowledged(_) => "acknowledgement",
         Reply::Audit(_) => "audit",

@@ -33,7 +33,10 @@ pub(crate) fn route(request: &Request, shards: u16) -> Result<Route, String> {
         RequestBody::Query(query) => match query {
             Query::Reservation(target) => shard_of(target.product, shards),
             Query::Product(product) => shard_of(*product, shards),
-            Query::Products { limit, .. } | Query::Reservations { limit, .. } | Query::Feed { limit, .. }
+            Query::Products { limit, .. }
+            | Query::Reservations { limit, .. }
+            | Query::Unsettled { limit, .. }
+            | Query::Feed { limit, .. }
                 if *limit > MAX_PAGE =>
             {
                 return Err(format!("page has length {limit}, at most {MAX_PAGE} is allowed"));
@@ -41,6 +44,7 @@ pub(crate) fn route(request: &Request, shards: u16) -> Result<Route, String> {
             Query::FindReservation { shard, .. }
             | Query::Products { shard, .. }
             | Query::Reservations { shard, .. }
+            | Query::Unsettled { shard, .. }
             | Query::Feed { shard, .. }
             | Query::Audit { shard } => *shard,
             Query::Status | Query::ShardMap => return Ok(Route::AnyNode),

@@ -1,7 +1,7 @@
 //! Queries: reads, which need no log entry.
 
 use crate::command::Target;
-use crate::types::{FeedPosition, ProductId, ReservationId, ShardId};
+use crate::types::{FeedPosition, ProductId, ReservationId, ShardId, Timestamp};
 
 /// A read.
 ///
@@ -47,6 +47,17 @@ pub enum Query {
         /// At most so many: 0 gives none, and [`crate::limits::MAX_PAGE`] is the most.
         limit: u32,
     },
+    /// What is not settled on a shard, of one kind: what changed first stands first.
+    Unsettled {
+        /// Which shard.
+        shard: ShardId,
+        /// What of it.
+        of: Unsettled,
+        /// Those behind this one.
+        after: Changed,
+        /// At most so many: 0 gives none, and [`crate::limits::MAX_PAGE`] is the most.
+        limit: u32,
+    },
     /// Full recount of this node's replica of a shard.
     Audit {
         /// Which shard.
@@ -56,4 +67,22 @@ pub enum Query {
     Status,
     /// Shards and their leaders as this node knows them.
     ShardMap,
+}
+
+/// What somebody must still bring to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsettled {
+    /// Payments whose end nobody has told: of reservations that are `paying`, or were when they expired.
+    Payments,
+    /// Refunds that are due.
+    Refunds,
+}
+
+/// A reservation's place in the order in which reservations changed last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Changed {
+    /// When its state last changed.
+    pub at: Timestamp,
+    /// Which it is.
+    pub reservation: ReservationId,
 }

@@ -21,6 +21,8 @@ pub enum Reply {
     Products(Vec<ProductView>),
     /// A page of reservations.
     Reservations(Vec<ReservationView>),
+    /// A page of what is not settled.
+    Unsettled(UnsettledPage),
     /// A page of the order feed.
     Feed(FeedPage),
     /// The feed is acknowledged up to here.
@@ -151,6 +153,17 @@ pub struct ProductView {
     pub sold: Quantity,
     /// Earliest deadline of its live reservations; 0 if it has none.
     pub next_expiry: Timestamp,
+}
+
+/// A page of what is not settled on a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsettledPage {
+    /// Cluster time of the answer.
+    pub time: Timestamp,
+    /// How many of that kind the shard has altogether.
+    pub total: u64,
+    /// Those of the page; what changed first stands first.
+    pub reservations: Vec<ReservationView>,
 }
 
 /// A page of a shard's order feed.

@@ -167,6 +167,7 @@ impl Router {
             Query::FindReservation { shard, .. }
             | Query::Products { shard, .. }
             | Query::Reservations { shard, .. }
+            | Query::Unsettled { shard, .. }
             | Query::Feed { shard, .. } => self.leader_route(*shard),
             Query::Product(product) => self.leader_route(shard_of(*product, self.desk.view.shard_count())),
             Query::Reservation(target) => self.leader_route(shard_of(target.product, self.desk.view.shard_count())),

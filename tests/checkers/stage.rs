@@ -182,6 +182,9 @@ pub(crate) fn read(inventory: &Inventory, query: &Query, time: Timestamp) -> Out
         }
         Query::Products { after, limit, .. } => Ok(Reply::Products(inventory.products(*after, *limit))),
         Query::Reservations { after, limit, .. } => Ok(Reply::Reservations(inventory.reservations(*after, *limit))),
+        Query::Unsettled { of, after, limit, .. } => {
+            Ok(Reply::Unsettled(inventory.unsettled(*of, *after, *limit, time)))
+        }
         Query::Feed { after, limit, .. } => Ok(Reply::Feed(inventory.feed(*after, *limit))),
         Query::Audit { .. } | Query::Status | Query::ShardMap => unreachable!("not read on this stage"),
     }

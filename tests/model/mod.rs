@@ -14,6 +14,7 @@ use doorbuster_protocol::command::{
 };
 use doorbuster_protocol::failure::{Argument, Refusal};
 use doorbuster_protocol::limits::{MAX_RESERVATION_QUANTITY, MAX_TTL, MIN_TTL};
+use doorbuster_protocol::query::Unsettled;
 use doorbuster_protocol::reply::{
     FeedEntry, FeedKind, ProductReply, ProductView, Reply, ReservationReply, ReservationState, ReservationView,
     SaleState,
@@ -44,6 +45,8 @@ pub struct Reservation {
     /// TTL the reserve came to; none if a late payment made it.
     ttl: Option<u64>,
     hold_until: u64,
+    /// It expired while it was being paid, and nobody has told since how that ended.
+    abandoned: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -175,7 +178,7 @@ impl Naive {
     #[must_use]
     pub fn adds_up(&self) -> bool {
         let mut counted = Tallies::default();
-        self.reservations.values().for_each(|made| counted.add(&made.view));
+        self.reservations.values().for_each(|made| counted.add(made));
         self.forgotten.iter().for_each(|gone| counted.add_sold(gone.product, gone.user, gone.quantity));
         counted == self.tallies && self.products.keys().all(|id| self.available(*id) >= 0)
     }
@@ -293,15 +296,15 @@ impl Naive {
             expires_at,
             changed_at: now,
         };
-        self.put(Reservation { view, ttl, hold_until: expires_at.0 });
+        self.put(Reservation { view, ttl, hold_until: expires_at.0, abandoned: false });
     }
 
     /// The only way in which a reservation comes to be, or becomes something else.
     fn put(&mut self, reservation: Reservation) {
         if let Some(before) = self.reservations.insert(reservation.view.reservation, reservation) {
-            self.tallies.subtract(&before.view);
+            self.tallies.subtract(&before);
         }
-        self.tallies.add(&reservation.view);
+        self.tallies.add(&reservation);
         self.touch(&reservation.view);
     }
 
@@ -346,7 +349,10 @@ impl Naive {
 
     fn enter(&mut self, id: ReservationId, state: ReservationState) {
         let now = Timestamp(self.now);
-        self.change(id, |made| (made.view.state, made.view.changed_at) = (state, now));
+        self.change(id, |made| {
+            made.abandoned = made.view.state == Paying && state == Expired;
+            (made.view.state, made.view.changed_at) = (state, now);
+        });
         let kind = match state {
             Confirmed => FeedKind::Confirmed,
             RefundDue => FeedKind::RefundDue,
@@ -396,7 +402,7 @@ impl Naive {
 
     fn failed(&mut self, payment: &Payment) -> Outcome {
         let id = payment.target.reservation;
-        let Reservation { view, hold_until, .. } = self.named(&payment.target)?;
+        let Reservation { view, hold_until, abandoned, .. } = self.named(&payment.target)?;
         let known = payment.attempt != 0 && payment.attempt == view.payment_attempts;
         match view.state {
             Paying if known => {
@@ -412,6 +418,13 @@ impl Naive {
             }
             Held if known => self.about(id, true),
             Held | Paying => Err(Refusal::PaymentNotInProgress { attempts: view.payment_attempts }),
+            Expired if known && abandoned => {
+                self.change(id, |made| made.abandoned = false);
+                if view.changed_at.0 + self.limits.retention.0 <= self.now {
+                    self.forget(id);
+                }
+                Err(over(&view))
+            }
             _ => Err(over(&view)),
         }
     }
@@ -540,20 +553,37 @@ impl Naive {
             self.enter(*id, Expired);
         }
         for id in forgotten {
-            let Some(Reservation { view, .. }) = self.reservations.remove(id) else { continue };
-            self.tallies.subtract(&view);
-            self.touch(&view);
-            if view.state == Confirmed {
-                let quantity = i64::from(view.quantity.0);
-                self.tallies.add_sold(view.product, view.user, quantity);
-                self.forgotten.push(Forgotten { product: view.product, user: view.user, quantity });
-            }
+            self.forget(*id);
         }
         for _ in 0..self.limits.expiries_per_entry {
             if self.operations.first().is_some_and(|operation| operation.at + self.limits.retention.0 <= now) {
                 self.operations.remove(0);
             }
         }
+    }
+
+    fn forget(&mut self, id: ReservationId) {
+        let Some(gone) = self.reservations.remove(&id) else { return };
+        self.tallies.subtract(&gone);
+        let view = gone.view;
+        self.touch(&view);
+        if view.state == Confirmed {
+            let quantity = i64::from(view.quantity.0);
+            self.tallies.add_sold(view.product, view.user, quantity);
+            self.forgotten.push(Forgotten { product: view.product, user: view.user, quantity });
+        }
+    }
+
+    /// What is not settled, of one kind, in the order of the last change.
+    #[must_use]
+    pub fn unsettled(&self, of: Unsettled) -> Vec<ReservationView> {
+        let is_of = |made: &&Reservation| match of {
+            Unsettled::Payments => made.view.state == Paying || made.abandoned,
+            Unsettled::Refunds => made.view.state == RefundDue,
+        };
+        let mut found: Vec<_> = self.reservations.values().filter(is_of).map(|made| made.view).collect();
+        found.sort_by_key(|view| (view.changed_at, view.reservation));
+        found
     }
 
     /// Whether an operation's retention is over.

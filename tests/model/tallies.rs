@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use doorbuster_protocol::reply::{ReservationState, ReservationView};
 use doorbuster_protocol::types::{ProductId, ReservationId, Timestamp, UserId};
 
+use super::Reservation;
 use ReservationState::{Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
 
 /// See the module. Numbers of zero are not kept, so that two tallies of the same records are equal.
@@ -54,24 +55,26 @@ impl Tallies {
         then.map_or_else(Vec::new, |then| until(&self.over, then))
     }
 
-    pub(super) fn add(&mut self, view: &ReservationView) {
+    pub(super) fn add(&mut self, made: &Reservation) {
+        let view = &made.view;
         self.shift(view, 1);
         if matches!(view.state, Held | Paying) {
             self.of_product.insert((view.product, view.expires_at, view.reservation));
             self.deadlines.insert((view.expires_at, view.reservation));
         }
-        if matches!(view.state, Confirmed | Released | Expired | Refunded) {
+        if matches!(view.state, Confirmed | Released | Expired | Refunded) && !made.abandoned {
             self.over.insert((view.changed_at, view.reservation));
         }
     }
 
-    pub(super) fn subtract(&mut self, view: &ReservationView) {
+    pub(super) fn subtract(&mut self, made: &Reservation) {
+        let view = &made.view;
         self.shift(view, -1);
         if matches!(view.state, Held | Paying) {
             self.of_product.remove(&(view.product, view.expires_at, view.reservation));
             self.deadlines.remove(&(view.expires_at, view.reservation));
         }
-        if matches!(view.state, Confirmed | Released | Expired | Refunded) {
+        if matches!(view.state, Confirmed | Released | Expired | Refunded) && !made.abandoned {
             self.over.remove(&(view.changed_at, view.reservation));
         }
     }

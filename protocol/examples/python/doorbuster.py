@@ -223,6 +223,12 @@ def query(f):
     )
 
 
+def unsettled(f):
+    kind = ["payments", "refunds"].index(f["of"]) + 1
+    place = struct.pack("<Q", f["changed_at"]) + id128(f["reservation"])
+    return struct.pack("<HB", f["shard"], kind) + place + struct.pack("<I", f["limit"])
+
+
 REQUEST_BODIES = {
     "reserve": (1, lambda f: target(f) + struct.pack("<IQ", f["quantity"], f["ttl"])),
     "begin_payment": (2, payment),
@@ -239,6 +245,7 @@ REQUEST_BODIES = {
     "acknowledge_feed": (20, query),
     "get_reservation": (64, target),
     "find_reservation": (65, lambda f: struct.pack("<H", f["shard"]) + id128(f["reservation"])),
+    "list_unsettled": (66, unsettled),
     "get_product": (80, query),
     "list_products": (81, query),
     "list_reservations": (82, query),
@@ -359,6 +366,11 @@ def feed_reply(reader):
     return {**page, "entries": reader.list(lambda: decode_feed_entry(reader))}
 
 
+def unsettled_reply(reader):
+    page = {"reply": "unsettled", "time": reader.u64(), "total": reader.u64()}
+    return {**page, "reservations": reader.list(lambda: decode_reservation(reader))}
+
+
 def audit_reply(reader):
     f = fields(reader.bytes())
     names = ("shard", "index", "state_hash", "recounted_hash", "confirmed")
@@ -412,6 +424,7 @@ REPLIES = {
     134: audit_reply,
     135: status_reply,
     136: lambda r: {"reply": "shard_map", **decode_shard_map(r)},
+    138: unsettled_reply,
 }
 
 # number: (name, [(value, how to read it)], retry)

@@ -5,9 +5,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::command::{Extend, LatePayment, Payment, Reserve, Target};
 use crate::cursor::{DecodeError, flag};
+use crate::query::{Changed, Query, Unsettled};
 use crate::reply::{FeedEntry, FeedKind, ProductCount, ReservationReply, ReservationState, ReservationView};
 use crate::types::{
-    Currency, FeedPosition, Millis, Money, OperationId, ProductId, Quantity, ReservationId, Timestamp, UserId,
+    Currency, FeedPosition, Millis, Money, OperationId, ProductId, Quantity, ReservationId, ShardId, Timestamp, UserId,
 };
 
 /// Bytes of a batch item with the longest hot request: item header, wait, opcode, extend.
@@ -35,6 +36,7 @@ layout!(TargetLayout { product: U64, reservation: U128, user: U128 });
 layout!(PaymentLayout { target: TargetLayout, attempt: U16 });
 layout!(ExtendLayout { target: TargetLayout, operation: U128, by: U64 });
 layout!(LatePaymentLayout { target: TargetLayout, quantity: U32 });
+layout!(UnsettledLayout { shard: U16, of: u8, changed_at: U64, reservation: U128, limit: U32 });
 layout!(ReservationLayout {
     product: U64,
     reservation: U128,
@@ -69,6 +71,7 @@ const _: () = {
     assert!(size_of::<PaymentLayout>() == 42);
     assert!(size_of::<ExtendLayout>() == 64);
     assert!(size_of::<LatePaymentLayout>() == 44);
+    assert!(size_of::<UnsettledLayout>() == 31);
     assert!(size_of::<ReservationLayout>() == 80);
     assert!(size_of::<ReservationReplyLayout>() == 89);
     assert!(size_of::<FeedEntryLayout>() == 73);
@@ -152,6 +155,34 @@ impl From<&LatePayment> for LatePaymentLayout {
 impl From<&LatePaymentLayout> for LatePayment {
     fn from(bytes: &LatePaymentLayout) -> Self {
         Self { target: (&bytes.target).into(), quantity: Quantity(bytes.quantity.get()) }
+    }
+}
+
+impl UnsettledLayout {
+    pub fn of(shard: ShardId, of: Unsettled, after: Changed, limit: u32) -> Self {
+        Self {
+            shard: shard.0.into(),
+            of: match of {
+                Unsettled::Payments => 1,
+                Unsettled::Refunds => 2,
+            },
+            changed_at: after.at.0.into(),
+            reservation: after.reservation.0.into(),
+            limit: limit.into(),
+        }
+    }
+
+    pub fn query(&self) -> Result<Query, DecodeError> {
+        Ok(Query::Unsettled {
+            shard: ShardId(self.shard.get()),
+            of: match self.of {
+                1 => Unsettled::Payments,
+                2 => Unsettled::Refunds,
+                value => return Err(DecodeError::Invalid { what: "kind of what is unsettled", value: value.into() }),
+            },
+            after: Changed { at: Timestamp(self.changed_at.get()), reservation: ReservationId(self.reservation.get()) },
+            limit: self.limit.get(),
+        })
     }
 }
 

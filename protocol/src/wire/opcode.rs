@@ -22,6 +22,7 @@ pub const ACKNOWLEDGE_FEED: u8 = 20;
 // Queries of fixed layout.
 pub const GET_RESERVATION: u8 = 64;
 pub const FIND_RESERVATION: u8 = 65;
+pub const LIST_UNSETTLED: u8 = 66;
 
 // Queries in protobuf.
 pub const GET_PRODUCT: u8 = 80;
@@ -43,6 +44,7 @@ pub const AUDIT_REPORT: u8 = 134;
 pub const NODE_STATUS: u8 = 135;
 pub const SHARDS: u8 = 136;
 pub const EXPIRED: u8 = 137;
+pub const UNSETTLED: u8 = 138;
 
 /// Whether the opcode is a command's; the others of a request are queries'.
 pub const fn is_command(opcode: u8) -> bool {

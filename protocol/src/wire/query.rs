@@ -3,7 +3,7 @@
 use zerocopy::IntoBytes;
 
 use super::control::{self, QueryMessage};
-use super::layout::TargetLayout;
+use super::layout::{TargetLayout, UnsettledLayout};
 use super::opcode;
 use crate::cursor::{Cursor, DecodeError};
 use crate::limits::MAX_PAGE;
@@ -21,6 +21,10 @@ pub fn put_query(query: &Query, out: &mut Vec<u8>) {
             out.push(opcode::FIND_RESERVATION);
             out.extend_from_slice(&shard.0.to_le_bytes());
             return out.extend_from_slice(&reservation.0.to_le_bytes());
+        }
+        Query::Unsettled { shard, of, after, limit } => {
+            out.push(opcode::LIST_UNSETTLED);
+            return out.extend_from_slice(UnsettledLayout::of(shard, of, after, limit).as_bytes());
         }
         Query::Product(product) => (opcode::GET_PRODUCT, QueryMessage { product: product.0, ..Default::default() }),
         Query::Products { shard, after, limit } => {
@@ -50,15 +54,20 @@ pub fn get_query(opcode: u8, cursor: &mut Cursor<'_>) -> Result<Query, DecodeErr
             let shard = ShardId(cursor.u16("shard")?);
             return Ok(Query::FindReservation { shard, reservation: ReservationId(cursor.u128("reservation id")?) });
         }
+        opcode::LIST_UNSETTLED => {
+            let query = cursor.layout::<UnsettledLayout>("list of what is unsettled")?.query()?;
+            if let Query::Unsettled { limit, .. } = query {
+                check_page(limit)?;
+            }
+            return Ok(query);
+        }
         opcode::GET_PRODUCT..=opcode::SHARD_MAP => {}
         value => return Err(DecodeError::Invalid { what: "opcode", value: value.into() }),
     }
     let message: QueryMessage = control::get(cursor, "query")?;
     let shard = ShardId(control::narrow(message.shard, "shard")?);
     let limit = message.limit;
-    if limit > MAX_PAGE {
-        return Err(DecodeError::TooLong { what: "page", length: limit.into(), limit: MAX_PAGE.into() });
-    }
+    check_page(limit)?;
     Ok(match opcode {
         opcode::GET_PRODUCT => Query::Product(ProductId(message.product)),
         opcode::LIST_PRODUCTS => Query::Products { shard, after: ProductId(message.product), limit },
@@ -71,6 +80,13 @@ pub fn get_query(opcode: u8, cursor: &mut Cursor<'_>) -> Result<Query, DecodeErr
         opcode::STATUS => Query::Status,
         _ => Query::ShardMap,
     })
+}
+
+fn check_page(limit: u32) -> Result<(), DecodeError> {
+    if limit <= MAX_PAGE {
+        return Ok(());
+    }
+    Err(DecodeError::TooLong { what: "page", length: limit.into(), limit: MAX_PAGE.into() })
 }
 
 fn about(shard: ShardId) -> QueryMessage {

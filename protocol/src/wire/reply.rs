@@ -6,7 +6,7 @@ use super::layout::{FeedEntryLayout, ProductCountLayout, ReservationLayout, Rese
 use super::{control, get_failure, get_shard_map, opcode, put_count, put_failure, put_shard_map, put_text};
 use crate::cursor::{Cursor, DecodeError};
 use crate::limits::{MAX_AUDIT_PROBLEMS, MAX_DETAIL_BYTES, MAX_NODES, MAX_PAGE, MAX_PRODUCTS_PER_SHARD, MAX_SHARDS};
-use crate::reply::{Answer, AuditReport, FeedPage, NodeStatus, ProductCount, ProductView, Reply};
+use crate::reply::{Answer, AuditReport, FeedPage, NodeStatus, ProductCount, ProductView, Reply, UnsettledPage};
 use crate::types::{FeedPosition, LogIndex, Millis, NodeId, ShardId, StateHash, Timestamp};
 
 /// Appends the answer's bytes.
@@ -48,6 +48,12 @@ fn put_reply(reply: &Reply, out: &mut Vec<u8>) {
         Reply::Reservations(reservations) => {
             out.push(opcode::RESERVATIONS);
             put_layouts::<ReservationLayout, _>(reservations, out);
+        }
+        Reply::Unsettled(page) => {
+            out.push(opcode::UNSETTLED);
+            out.extend_from_slice(&page.time.0.to_le_bytes());
+            out.extend_from_slice(&page.total.to_le_bytes());
+            put_layouts::<ReservationLayout, _>(&page.reservations, out);
         }
         Reply::Feed(page) => {
             out.push(opcode::FEED);
@@ -93,6 +99,11 @@ fn get_reply(cursor: &mut Cursor<'_>) -> Result<Reply, DecodeError> {
         opcode::RESERVATIONS => {
             Reply::Reservations(get_layouts::<ReservationLayout, _>(MAX_PAGE as usize, "page of reservations", cursor)?)
         }
+        opcode::UNSETTLED => Reply::Unsettled(UnsettledPage {
+            time: Timestamp(cursor.u64("time")?),
+            total: cursor.u64("number of unsettled reservations")?,
+            reservations: get_layouts::<ReservationLayout, _>(MAX_PAGE as usize, "page of what is unsettled", cursor)?,
+        }),
         opcode::FEED => Reply::Feed(FeedPage {
             acknowledged: FeedPosition(cursor.u64("acknowledged position")?),
             last: FeedPosition(cursor.u64("last position")?),

@@ -3,7 +3,7 @@
 use doorbuster_protocol::command::*;
 use doorbuster_protocol::failure::{Argument, Failure, Refusal};
 use doorbuster_protocol::limits::{MAX_DETAIL_BYTES, MAX_PAGE, MAX_PRODUCT_NAME_BYTES, MAX_WAIT};
-use doorbuster_protocol::query::Query;
+use doorbuster_protocol::query::{Changed, Query, Unsettled};
 use doorbuster_protocol::reply::*;
 use doorbuster_protocol::request::{Request, RequestBody};
 use doorbuster_protocol::types::*;
@@ -133,6 +133,14 @@ fn query() -> impl Strategy<Value = Query> {
             after,
             limit
         }),
+        (shard_id(), any::<bool>(), timestamp(), reservation_id(), limit()).prop_map(
+            |(shard, refunds, at, reservation, limit)| Query::Unsettled {
+                shard,
+                of: if refunds { Unsettled::Refunds } else { Unsettled::Payments },
+                after: Changed { at, reservation },
+                limit
+            }
+        ),
         (shard_id(), position(), limit()).prop_map(|(shard, after, limit)| Query::Feed { shard, after, limit }),
         shard_id().prop_map(|shard| Query::Audit { shard }),
         Just(Query::Status),
@@ -354,6 +362,8 @@ fn reply() -> impl Strategy<Value = Reply> {
         product_reply.prop_map(|reply| Reply::Product(Box::new(reply))),
         vec(product(), 0..5).prop_map(Reply::Products),
         vec(view(), 0..9).prop_map(Reply::Reservations),
+        (timestamp(), any::<u64>(), vec(view(), 0..9))
+            .prop_map(|(time, total, reservations)| { Reply::Unsettled(UnsettledPage { time, total, reservations }) }),
         feed().prop_map(Reply::Feed),
         position().prop_map(Reply::FeedAcknowledged),
         audit().prop_map(|report| Reply::Audit(Box::new(report))),

@@ -4,7 +4,7 @@ use doorbuster_protocol::code::Code;
 use doorbuster_protocol::command::*;
 use doorbuster_protocol::failure::{Argument, Failure, Refusal};
 use doorbuster_protocol::handshake::*;
-use doorbuster_protocol::query::Query;
+use doorbuster_protocol::query::{Changed, Query, Unsettled};
 use doorbuster_protocol::reply::*;
 use doorbuster_protocol::request::{Request, RequestBody};
 use doorbuster_protocol::types::*;
@@ -122,6 +122,16 @@ fn queries() -> Vec<Case> {
             query(Query::Reservations { shard: ShardId(3), after: ReservationId(0), limit: 100 }),
         ),
         (
+            "list_unsettled",
+            "100 refunds that are due, behind a reservation that changed at noon",
+            query(Query::Unsettled {
+                shard: ShardId(3),
+                of: Unsettled::Refunds,
+                after: Changed { at: NOON, reservation: RESERVATION },
+                limit: 100,
+            }),
+        ),
+        (
             "read_feed",
             "1000 entries behind position 300",
             query(Query::Feed { shard: ShardId(3), after: FeedPosition(300), limit: 1000 }),
@@ -213,6 +223,11 @@ pub fn replies() -> Vec<(&'static str, &'static str, Reply)> {
         ),
         ("products", "a page of one", Reply::Products(vec![product()])),
         ("reservations", "a page of two", Reply::Reservations(vec![view(), held])),
+        (
+            "unsettled",
+            "a page of one, of two altogether",
+            Reply::Unsettled(UnsettledPage { time: NOON, total: 2, reservations: vec![view()] }),
+        ),
         (
             "feed",
             "two entries",
@@ -356,6 +371,8 @@ pub fn malformed() -> Vec<(&'static str, Vec<u8>)> {
         ("reserve_left_over", [&[0, 0, 0, 0, 1][..], &[7; 53]].concat()),
         ("wait_too_long", [&[0x61, 0xea, 0, 0, 4][..], &[7; 40]].concat()),
         ("page_too_long", vec![0, 0, 0, 0, 81, 3, 0, 0, 0, 0x28, 0x81, 0x20]),
+        ("unsettled_page_too_long", [&[0, 0, 0, 0, 66, 3, 0, 1][..], &[0; 24], &[0x01, 0x10, 0, 0]].concat()),
+        ("unsettled_of_no_kind", [&[0, 0, 0, 0, 66, 3, 0, 3][..], &[0; 24], &[1, 0, 0, 0]].concat()),
         ("no_protobuf", vec![0, 0, 0, 0, 80, 2, 0, 0, 0, 0x10, 0xff]),
         ("id_of_15_bytes", [&[0, 0, 0, 0, 82, 17, 0, 0, 0, 0x1a, 15][..], &[7; 15]].concat()),
         ("name_too_long", {

@@ -4,7 +4,7 @@
 use doorbuster_protocol::command::*;
 use doorbuster_protocol::failure::{Argument, Failure, Refusal};
 use doorbuster_protocol::handshake::{Hello, WelcomeOrFailure};
-use doorbuster_protocol::query::Query;
+use doorbuster_protocol::query::{Query, Unsettled};
 use doorbuster_protocol::reply::*;
 use doorbuster_protocol::request::{Request, RequestBody};
 use doorbuster_protocol::types::*;
@@ -92,6 +92,17 @@ fn query(query: &Query) -> (&'static str, Value) {
         Query::Reservations { shard, after, limit } => {
             ("list_reservations", json!({ "shard": shard.0, "reservation": hex(after.0), "limit": limit }))
         }
+        Query::Unsettled { shard, of, after, limit } => (
+            "list_unsettled",
+            json!({
+                "shard": shard.0,
+                "of": match of {
+                    Unsettled::Payments => "payments",
+                    Unsettled::Refunds => "refunds",
+                },
+                "changed_at": after.at.0, "reservation": hex(after.reservation.0), "limit": limit,
+            }),
+        ),
         Query::Feed { shard, after, limit } => {
             ("read_feed", json!({ "shard": shard.0, "position": after.0, "limit": limit }))
         }
@@ -156,6 +167,10 @@ fn reply(reply: &Reply) -> Value {
         Reply::Reservations(page) => {
             json!({ "reply": "reservations", "reservations": page.iter().map(view).collect::<Vec<_>>() })
         }
+        Reply::Unsettled(page) => json!({
+            "reply": "unsettled", "time": page.time.0, "total": page.total,
+            "reservations": page.reservations.iter().map(view).collect::<Vec<_>>(),
+        }),
         Reply::Feed(page) => json!({
             "reply": "feed", "acknowledged": page.acknowledged.0, "last": page.last.0,
             "entries": page.entries.iter().map(feed_entry).collect::<Vec<_>>(),

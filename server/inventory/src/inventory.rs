@@ -30,6 +30,7 @@ use crate::operations::{Operation, Operations};
 use crate::product::Product;
 use crate::record::{Claim, Reservation};
 use crate::reservations::Reservations;
+use crate::unsettled::Unsettled;
 use crate::users::Users;
 use crate::wheel::END_OF_TIME;
 
@@ -50,6 +51,7 @@ pub struct Inventory {
     users: Users,
     operations: Operations,
     feed: Feed,
+    unsettled: Unsettled,
     /// Places of the products that changed since the last drain, each once.
     touched: Vec<u32>,
 }
@@ -184,7 +186,7 @@ impl Inventory {
         self.reservations.replace(slot, new, product.get());
     }
 
-    /// Moves what a reservation counts for: units, its user's units, its deadline.
+    /// Moves what a reservation counts for: units, its user's units, its deadline, what is left to settle.
     fn account(&mut self, before: Option<&Reservation>, after: &Reservation) {
         let from = before.map_or(Claim::Nothing, Reservation::claim);
         let to = after.claim();
@@ -199,6 +201,10 @@ impl Inventory {
                 product.deadlines.add(after.expires);
             }
         });
+        if let Some(before) = before {
+            self.unsettled.remove(before);
+        }
+        self.unsettled.add(after);
         if !self.product_of(after).limits_users() {
             return;
         }

@@ -21,6 +21,7 @@ mod record;
 mod reservations;
 mod slab;
 mod snapshot;
+mod unsettled;
 mod users;
 mod view;
 pub mod wheel;

@@ -1,6 +1,7 @@
 //! A reservation: as the commands see it, and as it is kept, in 76 bytes.
 
 use doorbuster_protocol::limits::{MAX_PRODUCTS_PER_SHARD, MAX_RESERVATION_QUANTITY};
+use doorbuster_protocol::query::Unsettled;
 use doorbuster_protocol::reply::ReservationState;
 use doorbuster_protocol::types::{Millis, ReservationId, Timestamp, UserId};
 
@@ -18,6 +19,8 @@ pub(crate) struct Reservation {
     pub(crate) state: ReservationState,
     /// A late payment took it again, or could not.
     pub(crate) late: bool,
+    /// It expired while it was being paid, and nobody has said since how the payment ended. Only of expired ones.
+    pub(crate) abandoned: bool,
     /// Payments begun.
     pub(crate) attempts: u16,
     pub(crate) created: Timestamp,
@@ -50,12 +53,23 @@ impl Reservation {
         }
     }
 
-    /// When the wheel has to look at it: at its deadline, or when it may be forgotten. A refund that is
-    /// due is never forgotten.
+    /// What somebody must still bring to its end.
+    pub(crate) fn unsettled(&self) -> Option<Unsettled> {
+        match self.state {
+            ReservationState::Paying => Some(Unsettled::Payments),
+            ReservationState::Expired if self.abandoned => Some(Unsettled::Payments),
+            ReservationState::RefundDue => Some(Unsettled::Refunds),
+            _ => None,
+        }
+    }
+
+    /// When the wheel has to look at it: at its deadline, or when it may be forgotten. Neither a refund that is due nor a
+    /// payment of which nobody knows whether it was made is ever forgotten.
     pub(crate) fn timer(&self, retention: Millis) -> Option<Timestamp> {
         match self.state {
             ReservationState::Held | ReservationState::Paying => Some(self.expires),
             ReservationState::RefundDue => None,
+            ReservationState::Expired if self.abandoned => None,
             ReservationState::Confirmed
             | ReservationState::Released
             | ReservationState::Expired
@@ -68,6 +82,7 @@ impl Reservation {
         let small = u64::from(self.quantity) << 32
             | u64::from(self.attempts) << 16
             | u64::from(state_code(self.state)) << 8
+            | u64::from(self.abandoned) << 1
             | u64::from(self.late);
         Digest::of(Kind::Reservation)
             .wide(self.id.get())
@@ -121,7 +136,7 @@ pub(crate) struct Record {
     first_ttl: u32,
     hold_until: u32,
     expires: u32,
-    /// The product's place above the lowest byte, which has the state and, in bit 3, `late`.
+    /// The product's place above the lowest byte, which has the state and, in bits 3 and 4, `late` and `abandoned`.
     product_and_state: u32,
     pub(crate) link: Link,
     quantity: u16,
@@ -129,6 +144,7 @@ pub(crate) struct Record {
 }
 
 const LATE: u32 = 1 << 3;
+const ABANDONED: u32 = 1 << 4;
 /// State of a record that holds no reservation.
 const VACANT: u32 = 7;
 
@@ -157,6 +173,7 @@ impl Record {
     pub(crate) fn pack(reservation: &Reservation, link: Link) -> Self {
         let state = u32::from(state_code(reservation.state));
         let late = if reservation.late { LATE } else { 0 };
+        let abandoned = if reservation.abandoned { ABANDONED } else { 0 };
         Self {
             id: reservation.id.get(),
             user: reservation.user.get(),
@@ -165,7 +182,7 @@ impl Record {
             first_ttl: small(reservation.first_ttl),
             hold_until: small(reservation.hold_until.since(reservation.created)),
             expires: small(reservation.expires.since(reservation.created)),
-            product_and_state: reservation.product << 8 | late | state,
+            product_and_state: reservation.product << 8 | abandoned | late | state,
             link,
             quantity: u16::try_from(reservation.quantity).expect("a reservation's quantity is below 2^16"),
             attempts: reservation.attempts,
@@ -183,6 +200,7 @@ impl Record {
             quantity: u32::from(self.quantity),
             state,
             late: self.product_and_state & LATE != 0,
+            abandoned: self.product_and_state & ABANDONED != 0,
             attempts: self.attempts,
             created,
             first_ttl: Millis(u64::from(self.first_ttl)),
@@ -216,6 +234,7 @@ mod tests {
                 quantity: MAX_RESERVATION_QUANTITY,
                 state: state_from(code).unwrap(),
                 late: code % 2 == 0,
+                abandoned: code % 3 == 1,
                 attempts: u16::MAX,
                 created: Timestamp(1 << 45),
                 first_ttl: Millis(100),

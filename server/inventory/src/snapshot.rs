@@ -30,7 +30,7 @@ use crate::users::Users;
 pub(crate) use read::read;
 
 const MAGIC: [u8; 8] = *b"DBSTOCK\n";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// A shard's state as it was when it was frozen. Shares its pages with the inventory until either changes them.
 pub struct Frozen {

@@ -121,9 +121,9 @@ fn each_error_says_what_it_is() {
     let other = Inventory::restore(ShardId(5), Limits::default(), &bytes).unwrap_err();
     assert_eq!(other.to_string(), "a snapshot of shard 2, and shard 5 was to be restored");
     let mut newer = bytes.clone();
-    newer[8] = 2;
+    newer[8] = 3;
     let newer = restore(&sealed(newer)).unwrap_err();
-    assert_eq!(newer.to_string(), "an inventory snapshot of version 2, and this build reads version 1");
+    assert_eq!(newer.to_string(), "an inventory snapshot of version 3, and this build reads version 2");
     let small = Limits { reservations: 10, ..Limits::default() };
     let large = Inventory::restore(SHARD, small, &bytes).unwrap_err();
     assert_eq!(large.to_string(), "the snapshot has 39 reservations, and the limit is 10");

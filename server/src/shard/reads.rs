@@ -149,6 +149,9 @@ fn answer(inventory: &Inventory, query: &Query, time: Timestamp) -> Answer {
             .map_err(Failure::Refused),
         Query::Products { after, limit, .. } => Ok(Reply::Products(inventory.products(*after, *limit))),
         Query::Reservations { after, limit, .. } => Ok(Reply::Reservations(inventory.reservations(*after, *limit))),
+        Query::Unsettled { of, after, limit, .. } => {
+            Ok(Reply::Unsettled(inventory.unsettled(*of, *after, *limit, time)))
+        }
         Query::Feed { after, limit, .. } => Ok(Reply::Feed(inventory.feed(*after, *limit))),
         Query::Audit { .. } | Query::Status | Query::ShardMap => {
             Err(Failure::Malformed("a query for a node reached a shard's leader".into()))

@@ -106,6 +106,7 @@ impl Ledger {
                 Query::FindReservation { shard, .. }
                 | Query::Products { shard, .. }
                 | Query::Reservations { shard, .. }
+                | Query::Unsettled { shard, .. }
                 | Query::Feed { shard, .. } => Some(*shard),
                 Query::Audit { .. } | Query::Status | Query::ShardMap => None,
             },

@@ -390,6 +390,7 @@ fn shard_asked(body: &RequestBody, shards: u16) -> Option<ShardId> {
             Query::FindReservation { shard, .. }
             | Query::Products { shard, .. }
             | Query::Reservations { shard, .. }
+            | Query::Unsettled { shard, .. }
             | Query::Feed { shard, .. } => Some(*shard),
             Query::Audit { .. } | Query::Status | Query::ShardMap => None,
         },

@@ -1,12 +1,13 @@
 //! The recount: every counter, index and digest against the records they were kept for.
 
-use doorbuster_protocol::reply::{AuditReport, ProductCount, ReservationState};
+use doorbuster_protocol::reply::{AuditReport, ProductCount};
 use doorbuster_protocol::types::{Quantity, StateHash, UserId};
 
 use super::Inventory;
 use crate::deadlines::Deadlines;
 use crate::product::Product;
 use crate::record::{Claim, Reservation};
+use crate::unsettled::Unsettled;
 
 /// One product's units, counted from reservations and user counts.
 #[derive(Default)]
@@ -64,6 +65,7 @@ impl Inventory {
 
     fn recount_reservations(&self, recount: &mut Recount) {
         let (mut known, mut waiting) = (0, 0);
+        let mut unsettled = Unsettled::default();
         for (slot, reservation) in self.reservations.iter() {
             let Reservation { id, product, .. } = reservation;
             known += 1;
@@ -73,12 +75,17 @@ impl Inventory {
             if self.reservations.find(id) != Some(slot) {
                 recount.report(format!("reservation {id} is not found by its id"));
             }
-            if self.reservations.waits(slot) == (reservation.state == ReservationState::RefundDue) {
+            unsettled.add(&reservation);
+            if self.reservations.waits(slot) != reservation.timer(self.limits.retention).is_some() {
                 recount.report(format!("reservation {id} is {} and its timer is wrong", reservation.state.name()));
             }
             if self.product_at(product).limits_users() && reservation.claim() != Claim::Nothing {
                 recount.claims.push((product, reservation.user, reservation.quantity));
             }
+        }
+        if unsettled != self.unsettled {
+            recount
+                .report("the payments and refunds that are not settled are not those of the reservations".to_owned());
         }
         if (known, waiting) != (self.reservations.len(), self.reservations.waiting()) {
             recount.report(format!(

@@ -50,10 +50,11 @@ impl Inventory {
 
     fn expire_one(&mut self, slot: u32, reservation: &Reservation) -> Reservation {
         assert!(reservation.expires <= self.time, "a reservation expires before its deadline");
-        self.enter(slot, reservation, ReservationState::Expired)
+        let abandoned = reservation.state == ReservationState::Paying;
+        self.enter(slot, &Reservation { abandoned, ..*reservation }, ReservationState::Expired)
     }
 
-    fn forget(&mut self, slot: u32, reservation: &Reservation) {
+    pub(super) fn forget(&mut self, slot: u32, reservation: &Reservation) {
         if reservation.claim() == Claim::Sold {
             self.change_product(reservation.product, |product| {
                 product.units.sold_and_forgotten += reservation.quantity;

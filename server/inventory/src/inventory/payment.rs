@@ -44,7 +44,25 @@ impl Inventory {
             ReservationState::Held | ReservationState::Paying => {
                 Err(Refusal::PaymentNotInProgress { attempts: reservation.attempts })
             }
+            ReservationState::Expired if is_last => {
+                self.settle(slot, &reservation);
+                Err(why_not(&reservation))
+            }
             _ => Err(why_not(&reservation)),
+        }
+    }
+
+    /// The payment that was under way when a reservation expired took no money. The refusal is what it would be
+    /// without this, for nothing that a shopper sees changes; but nobody has to ask the provider any more.
+    fn settle(&mut self, slot: u32, expired: &Reservation) {
+        if !expired.abandoned {
+            return;
+        }
+        let settled = Reservation { abandoned: false, ..*expired };
+        self.replace(slot, &settled);
+        if settled.timer(self.limits.retention).is_some_and(|over| over <= self.time) {
+            // It would have been forgotten by now.
+            self.forget(slot, &settled);
         }
     }
 
@@ -69,7 +87,8 @@ impl Inventory {
             ReservationState::Held | ReservationState::Paying => self.sell(slot, &reservation),
             ReservationState::Released | ReservationState::Expired => {
                 let (state, kind) = self.outcome_of_late_payment(place, quantity);
-                let entered = self.enter(slot, &Reservation { late: true, ..reservation }, state);
+                let taken = Reservation { late: true, abandoned: false, ..reservation };
+                let entered = self.enter(slot, &taken, state);
                 self.tell(kind, &entered);
             }
             ReservationState::Confirmed | ReservationState::RefundDue | ReservationState::Refunded => {
@@ -125,6 +144,7 @@ impl Inventory {
             quantity: late.quantity.get(),
             state,
             late: true,
+            abandoned: false,
             attempts: 0,
             created: now,
             first_ttl: Millis(0),

@@ -7,8 +7,9 @@ use std::ops::Bound;
 use doorbuster_protocol::command::Target;
 use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::limits::MAX_PAGE;
-use doorbuster_protocol::reply::{FeedPage, ProductView, ReservationView};
-use doorbuster_protocol::types::{FeedPosition, ProductId, Quantity, ReservationId};
+use doorbuster_protocol::query::{Changed, Unsettled};
+use doorbuster_protocol::reply::{FeedPage, ProductView, ReservationView, UnsettledPage};
+use doorbuster_protocol::types::{FeedPosition, ProductId, Quantity, ReservationId, Timestamp};
 
 use super::Inventory;
 use crate::product::Product;
@@ -82,6 +83,21 @@ impl Inventory {
         }
         let slots = least.into_sorted_vec();
         slots.into_iter().map(|(_, slot)| self.view(&self.reservations.get(slot))).collect()
+    }
+
+    /// What is not settled behind `after`, at most `limit` (and at most a page). Costs as much as the page is long.
+    #[must_use]
+    pub fn unsettled(&self, of: Unsettled, after: Changed, limit: u32, time: Timestamp) -> UnsettledPage {
+        let known = |place: &Changed| {
+            let slot = self.reservations.find(place.reservation);
+            let slot = slot.unwrap_or_else(|| panic!("reservation {} is unsettled and unknown", place.reservation));
+            self.view(&self.reservations.get(slot))
+        };
+        UnsettledPage {
+            time,
+            total: self.unsettled.len(of) as u64,
+            reservations: self.unsettled.behind(of, after).take(page(limit)).map(known).collect(),
+        }
     }
 
     /// The order feed behind `after`, at most `limit` entries (and at most a page).

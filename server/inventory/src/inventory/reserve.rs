@@ -59,6 +59,7 @@ impl Inventory {
             quantity,
             state: ReservationState::Held,
             late: false,
+            abandoned: false,
             attempts: 0,
             created: time,
             first_ttl: ttl,

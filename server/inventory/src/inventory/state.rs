@@ -12,6 +12,7 @@ use crate::operations::Operations;
 use crate::product::Product;
 use crate::reservations::Reservations;
 use crate::snapshot::{Frozen, FrozenProduct, SnapshotError};
+use crate::unsettled::Unsettled;
 use crate::users::Users;
 
 /// See the module. Its products have different ids.
@@ -46,8 +47,12 @@ impl State {
 impl From<State> for Inventory {
     fn from(state: State) -> Self {
         let State { shard, limits, applied, time, mut products, reservations, users, operations, feed } = state;
-        for (_, reservation) in reservations.iter().filter(|(_, reservation)| reservation.state.is_live()) {
-            products[reservation.product as usize].deadlines.add(reservation.expires);
+        let mut unsettled = Unsettled::default();
+        for (_, reservation) in reservations.iter() {
+            unsettled.add(&reservation);
+            if reservation.state.is_live() {
+                products[reservation.product as usize].deadlines.add(reservation.expires);
+            }
         }
         let mut inventory = Self {
             shard,
@@ -61,6 +66,7 @@ impl From<State> for Inventory {
             users,
             operations,
             feed,
+            unsettled,
             touched: Vec::new(),
         };
         for product in products {

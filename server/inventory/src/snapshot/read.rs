@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use doorbuster_protocol::command::{LatePaymentPolicy, ProductSpec};
 use doorbuster_protocol::limits::{MAX_PRODUCT_NAME_BYTES, MAX_RESERVATION_QUANTITY, MAX_STOCK, MAX_TTL};
-use doorbuster_protocol::reply::{FeedEntry, FeedKind, SaleState};
+use doorbuster_protocol::reply::{FeedEntry, FeedKind, ReservationState, SaleState};
 use doorbuster_protocol::types::{
     Currency, FeedPosition, LogIndex, Millis, Money, OperationId, ProductId, Quantity, ReservationId, ShardId,
     StateHash, Timestamp, UserId,
@@ -190,13 +190,21 @@ fn reservations(input: &mut Input<'_>, header: &Header, limits: &Limits, product
 }
 
 fn reservation(input: &mut Input<'_>) -> Result<Reservation> {
+    let (id, user) = (ReservationId(input.u128("reservation")?), UserId(input.u128("user")?));
+    let (product, quantity) = (input.u32("reservation's product")?, input.u32("quantity")?);
+    let state = state_from(input.u8("state")?).ok_or_else(|| input.invalid("state"))?;
+    let flags = input.u8("late")?;
+    input.require(flags < 4, "late")?;
+    let abandoned = flags & 2 != 0;
+    input.require(!abandoned || state == ReservationState::Expired, "payment left behind")?;
     Ok(Reservation {
-        id: ReservationId(input.u128("reservation")?),
-        user: UserId(input.u128("user")?),
-        product: input.u32("reservation's product")?,
-        quantity: input.u32("quantity")?,
-        state: state_from(input.u8("state")?).ok_or_else(|| input.invalid("state"))?,
-        late: input.flag("late")?,
+        id,
+        user,
+        product,
+        quantity,
+        state,
+        late: flags & 1 != 0,
+        abandoned,
         attempts: input.u16("payment attempts")?,
         created: Timestamp(input.u64("time")?),
         first_ttl: Millis(input.u64("duration")?),

@@ -87,7 +87,7 @@ fn reservation(out: &mut Output<'_>, bucket: u16, reservation: &Reservation) {
     out.u32(reservation.product);
     out.u32(reservation.quantity);
     out.u8(state_code(reservation.state));
-    out.u8(u8::from(reservation.late));
+    out.u8(u8::from(reservation.late) | u8::from(reservation.abandoned) << 1);
     out.u16(reservation.attempts);
     out.u64(reservation.created.get());
     out.u64(reservation.first_ttl.get());

@@ -15,7 +15,8 @@ use std::env;
 use doorbuster_inventory::{Frozen, Inventory, Limits};
 use doorbuster_protocol::command::{Command, Target};
 use doorbuster_protocol::failure::Refusal;
-use doorbuster_protocol::reply::{Reply, ReservationState};
+use doorbuster_protocol::query::{Changed, Unsettled};
+use doorbuster_protocol::reply::{Reply, ReservationState, ReservationView, UnsettledPage};
 use doorbuster_protocol::types::{
     FeedPosition, LogIndex, Millis, ProductId, ReservationId, ShardId, Timestamp, UserId,
 };
@@ -309,12 +310,28 @@ impl Trial {
             let stranger = Target { user: UserId(77), ..target };
             self.equal(&self.inventory.reservation(&stranger), &Err(Refusal::UnknownReservation), "by another");
         }
+        self.compare_unsettled();
         let last = naive.feed.len() as u64;
         for after in [0, naive.acknowledged, last.saturating_sub(2), last, u64::MAX] {
             let page = self.inventory.feed(FeedPosition(after), 5);
             let behind = naive.feed.iter().filter(|entry| entry.position.0 > after.max(naive.acknowledged));
             self.equal(&page.entries, &behind.take(5).copied().collect(), "page of the feed");
             self.equal(&(page.acknowledged.0, page.last.0), &(naive.acknowledged, last), "ends of the feed");
+        }
+    }
+
+    fn compare_unsettled(&self) {
+        for of in [Unsettled::Payments, Unsettled::Refunds] {
+            let all = self.naive.unsettled(of);
+            let place = |view: &ReservationView| Changed { at: view.changed_at, reservation: view.reservation };
+            let middle = all.get(all.len() / 2).map(place).unwrap_or_default();
+            for (after, limit) in [(Changed::default(), 4096), (Changed::default(), 2), (middle, 3)] {
+                let page = self.inventory.unsettled(of, after, limit, Timestamp(5));
+                let behind = all.iter().filter(|view| place(view) > after).take(limit as usize).copied();
+                let (time, total) = (Timestamp(5), all.len() as u64);
+                let expected = UnsettledPage { time, total, reservations: behind.collect() };
+                self.equal(&page, &expected, "page of what is unsettled");
+            }
         }
     }
 

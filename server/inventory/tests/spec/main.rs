@@ -50,6 +50,7 @@ scripts! {
     retention,
     sale,
     stock,
+    unsettled,
 }
 
 fn folder() -> PathBuf {

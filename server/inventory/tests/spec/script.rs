@@ -12,7 +12,8 @@
 //! extend PRODUCT RESERVATION OPERATION BY [USER]
 //! late PRODUCT RESERVATION USER QUANTITY
 //! ack POSITION                             expire
-//! show PRODUCT   find RESERVATION   feed AFTER LIMIT   next   room N (of the shard; first line)
+//! show PRODUCT   find RESERVATION   feed AFTER LIMIT   next   unsettled payments|refunds
+//!  room N (of the shard; first line)
 //! ```
 
 use std::str::FromStr;
@@ -22,6 +23,7 @@ use doorbuster_protocol::command::{
     AdjustStock, ChangeSale, Command, Extend, LatePayment, LatePaymentPolicy, Payment, ProductSpec, Reserve,
     SaleAction, SetStock, Target,
 };
+use doorbuster_protocol::query::{Changed, Unsettled};
 use doorbuster_protocol::types::{
     Currency, FeedPosition, LogIndex, Millis, Money, OperationId, ProductId, Quantity, ReservationId, ShardId,
     Timestamp, UserId,
@@ -69,6 +71,7 @@ impl Script {
                 Err(refusal) => told::refusal(&refusal),
             },
             "next" => self.inventory.next_deadline().map_or("never".to_owned(), |next| next.to_string()),
+            "unsettled" => self.unsettled(&words.next()?)?,
             "feed" => self.feed(words.number()?, words.number()?),
             _ => {
                 let command = command(&verb, &mut words)?;
@@ -78,6 +81,17 @@ impl Script {
         };
         words.end()?;
         Ok(told)
+    }
+
+    fn unsettled(&self, of: &str) -> Result<String, String> {
+        let of = match of {
+            "payments" => Unsettled::Payments,
+            "refunds" => Unsettled::Refunds,
+            other => return Err(format!("{other} are not settled or unsettled")),
+        };
+        let page = self.inventory.unsettled(of, Changed::default(), 100, self.time);
+        let total = format!("{} altogether", page.total);
+        Ok(page.reservations.iter().map(told::reservation).chain([total]).collect::<Vec<_>>().join("\n"))
     }
 
     fn feed(&self, after: u64, limit: u32) -> String {
