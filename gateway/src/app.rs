@@ -21,7 +21,7 @@ use crate::problem::kinds::Kind;
 use crate::problem::{HttpResponse, Problem};
 use crate::routes::orders::OrderReader;
 use crate::routes::{self, Call, TABLE};
-use crate::saga::simulator::Simulator;
+use crate::saga::provider::PaymentProvider;
 use crate::saga::worker::Saga;
 
 /// Everything that requests share.
@@ -52,10 +52,13 @@ impl App {
     ///
     /// # Errors
     /// A configuration that cannot be used.
-    pub fn new(config: GatewayConfig, orders: Option<Arc<dyn OrderReader>>) -> Result<Self, ConfigError> {
+    pub fn new(
+        config: GatewayConfig,
+        provider: Arc<dyn PaymentProvider>,
+        orders: Option<Arc<dyn OrderReader>>,
+    ) -> Result<Self, ConfigError> {
         let backend = Arc::new(Backend::default());
         let metrics = Arc::new(Metrics::new());
-        let provider = Arc::new(Simulator::new(config.payment.simulator.clone()));
         let exempt = networks("limits.exempt", &config.limits.exempt)?;
         Ok(Self {
             saga: Saga::new(Arc::clone(&backend), provider, Arc::clone(&metrics), config.payment.clone()),

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use doorbuster_client::{Client, Config, Error};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ConfigError, GatewayConfig, field};
@@ -17,6 +18,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 #[derive(Debug, Default)]
 pub struct Backend {
     client: OnceLock<Client>,
+    is_there: Notify,
 }
 
 impl Backend {
@@ -24,6 +26,17 @@ impl Backend {
     #[must_use]
     pub fn get(&self) -> Option<&Client> {
         self.client.get()
+    }
+
+    /// The client, when there is one.
+    pub async fn connected(&self) -> &Client {
+        loop {
+            let told = self.is_there.notified();
+            if let Some(client) = self.get() {
+                return client;
+            }
+            told.await;
+        }
     }
 
     /// The client, or what to answer without one.
@@ -43,6 +56,7 @@ impl Backend {
                     tracing::info!(nodes = ?config.nodes, cluster = config.cluster, "connected to the cluster");
                     // Nobody else sets it.
                     let _ = self.client.set(client);
+                    self.is_there.notify_waiters();
                     return;
                 }
                 Err(error) => tell(&mut told, &error),

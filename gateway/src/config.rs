@@ -155,6 +155,12 @@ pub struct PaymentConfig {
     pub max_wait_ms: u64,
     /// How long one try to reach the provider may take, in ms. Default 20000, 100..=120000.
     pub charge_timeout_ms: u64,
+    /// How often this gateway looks, on all shards, for payments that nobody carries on and for refunds that are due, in ms.
+    /// Default 5000, 50..=600000.
+    pub sweep_every_ms: u64,
+    /// How long nothing must have happened to a payment or a refund before this gateway takes it up, in ms; 0 for never,
+    /// where something else than gateways takes the money. Default 60000, at most 3600000.
+    pub sweep_after_ms: u64,
     /// The provider; the simulator is the only one so far.
     pub simulator: SimulatorConfig,
 }
@@ -254,6 +260,8 @@ impl Default for PaymentConfig {
             max_in_flight: 1024,
             max_wait_ms: 30_000,
             charge_timeout_ms: 20_000,
+            sweep_every_ms: 5000,
+            sweep_after_ms: 60_000,
             simulator: SimulatorConfig::default(),
         }
     }
@@ -392,6 +400,8 @@ impl PaymentConfig {
         within("payment.max_in_flight", self.max_in_flight as u64, 1, 1_000_000)?;
         within("payment.max_wait_ms", self.max_wait_ms, 0, 60_000)?;
         within("payment.charge_timeout_ms", self.charge_timeout_ms, 100, 120_000)?;
+        within("payment.sweep_every_ms", self.sweep_every_ms, 50, 600_000)?;
+        within("payment.sweep_after_ms", self.sweep_after_ms, 0, 3_600_000)?;
         let simulator = &self.simulator;
         within("payment.simulator.max_latency_ms", simulator.max_latency_ms, simulator.min_latency_ms, 60_000)?;
         if !(0.0..=1.0).contains(&simulator.decline_rate) {

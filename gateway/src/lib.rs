@@ -2,7 +2,7 @@
 //!
 //! A gateway is stateless: whatever matters is in the replicated reservation, so any number of gateways serve the same
 //! cluster, and one that dies is replaced by any other. What it keeps in memory are limits, connections and payments
-//! that are under way right now, each of which another gateway can take up from the reservation's state.
+//! that are under way right now, each of which another gateway takes up from the reservation's state.
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
@@ -37,8 +37,10 @@ pub use config::{ConfigError, GatewayConfig};
 use orders::{OrderStore, OrderWriter, StoreError};
 pub use routes::bodies;
 use routes::orders::OrderReader;
-pub use saga::provider::Charged;
+pub use saga::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider};
+pub use saga::simulator::Simulator;
 pub use saga::step as payment;
+use saga::sweeper::Sweeper;
 
 /// How often histograms are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -78,6 +80,15 @@ impl Gateway {
     /// A configuration that cannot be used, or an address that cannot be had. Servers that cannot be reached yet are no
     /// error: requests get 503 `no_leader` until they can.
     pub async fn start(config: GatewayConfig) -> Result<Self, GatewayError> {
+        let provider = Arc::new(Simulator::new(config.payment.simulator.clone()));
+        Self::start_with(config, provider).await
+    }
+
+    /// The same with another provider than the configured one.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub async fn start_with(config: GatewayConfig, provider: Arc<dyn PaymentProvider>) -> Result<Self, GatewayError> {
         config.validate()?;
         let client = backend::client_config(&config)?;
         let wanted = config.listen_address()?;
@@ -86,7 +97,7 @@ impl Gateway {
             url => Some(OrderStore::open(url)?),
         };
         let reader = orders.clone().map(|store| Arc::new(store) as Arc<dyn OrderReader>);
-        let app = Arc::new(App::new(config, reader)?);
+        let app = Arc::new(App::new(config, provider, reader)?);
         let failed = |error| GatewayError::Listen { address: wanted, error };
         let listener = TcpListener::bind(wanted).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -139,6 +150,7 @@ async fn serve(app: Arc<App>, listener: TcpListener, client: doorbuster_client::
             store.close().await;
         }
     });
+    background.spawn(sweep(Arc::clone(&app), stop.clone()));
     background.spawn(upkeep(Arc::clone(&app), stop.clone()));
     background.close();
     let (stopping, ()) = tokio::join!(stopped(&stop), server::serve(listener, Arc::clone(&app), stop.clone(), drain));
@@ -155,6 +167,15 @@ async fn serve(app: Arc<App>, listener: TcpListener, client: doorbuster_client::
 async fn stopped(stop: &CancellationToken) -> Stopwatch {
     stop.cancelled().await;
     Stopwatch::start()
+}
+
+/// Sweeps once there is a connection.
+async fn sweep(app: Arc<App>, stop: CancellationToken) {
+    let connected = stop.run_until_cancelled(app.backend.connected()).await;
+    if let Some(client) = connected {
+        let metrics = app.metrics.payments.clone();
+        Sweeper::new(Arc::clone(&app.saga), client.clone(), metrics, &app.config.payment).run(stop).await;
+    }
 }
 
 async fn upkeep(app: Arc<App>, stop: CancellationToken) {

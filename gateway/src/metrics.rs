@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use crate::orders::OrderMetrics;
 use crate::problem::kinds;
 use crate::routes::TABLE;
-use crate::saga::step::Outcome;
+use crate::saga::metrics::PaymentMetrics;
 
 /// Buckets of the latency histograms, in seconds.
 const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
@@ -23,11 +23,12 @@ pub struct Metrics {
     latency: Vec<Histogram>,
     /// By problem, in the order of `kinds::ALL`.
     problems: Vec<Counter>,
-    payments: [Counter; 5],
     in_progress: Gauge,
     connections: Gauge,
     /// What the order writer counts.
     pub orders: OrderMetrics,
+    /// What the saga counts.
+    pub payments: PaymentMetrics,
 }
 
 impl Metrics {
@@ -49,7 +50,6 @@ impl Metrics {
             let key = key("doorbuster_gateway_request_seconds", &[("route", route.clone())]);
             recorder.register_histogram(&key, &META)
         };
-        let ended = |outcome: &str| counter("doorbuster_gateway_payments_total", &[("outcome", outcome.into())]);
         Self {
             handle: recorder.handle(),
             requests: names.iter().map(by_class).collect(),
@@ -58,10 +58,10 @@ impl Metrics {
                 .iter()
                 .map(|kind| counter("doorbuster_gateway_problems_total", &[("code", kind.code.into())]))
                 .collect(),
-            payments: ["confirmed", "declined", "refund_due", "unsettled", "unresolved"].map(ended),
             in_progress: gauge(&recorder, "doorbuster_gateway_requests_in_progress"),
             connections: gauge(&recorder, "doorbuster_gateway_connections"),
             orders: OrderMetrics::new(&recorder),
+            payments: PaymentMetrics::new(&recorder),
         }
     }
 
@@ -77,18 +77,6 @@ impl Metrics {
         if let Some(index) = kinds::ALL.iter().position(|known| std::ptr::eq(*known, kind)) {
             self.problems[index].increment(1);
         }
-    }
-
-    /// A payment ended.
-    pub fn payment_ended(&self, outcome: Outcome) {
-        let index = match outcome {
-            Outcome::Confirmed => 0,
-            Outcome::Declined(_) => 1,
-            Outcome::RefundDue => 2,
-            Outcome::Unsettled => 3,
-            Outcome::Unresolved => 4,
-        };
-        self.payments[index].increment(1);
     }
 
     /// So many connections are open.
@@ -131,7 +119,12 @@ fn to_f64(count: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use doorbuster_protocol::query::Unsettled;
+    use doorbuster_protocol::types::Millis;
+
     use super::*;
+    use crate::saga::metrics::Load;
+    use crate::saga::step::Outcome;
 
     #[test]
     fn what_is_counted_is_shown() {
@@ -139,12 +132,17 @@ mod tests {
         metrics.answered(Some(0), 200, Duration::from_millis(3));
         metrics.answered(None, 404, Duration::from_micros(10));
         metrics.problem(&kinds::SOLD_OUT);
-        metrics.payment_ended(Outcome::Declined("card_declined"));
+        metrics.payments.payment_ended(Outcome::Declined("card_declined"));
+        metrics.payments.refund_ended(Outcome::Refunded);
+        metrics.payments.seen(Unsettled::Refunds, Load { count: 3, oldest: Millis(61_500) });
         let text = metrics.render(2);
         for line in [
             "doorbuster_gateway_requests_total{route=\"none\",status=\"4xx\"} 1",
             "doorbuster_gateway_problems_total{code=\"sold_out\"} 1",
             "doorbuster_gateway_payments_total{outcome=\"declined\"} 1",
+            "doorbuster_gateway_refunds_total{outcome=\"refunded\"} 1",
+            "doorbuster_gateway_refunds_due 3",
+            "doorbuster_gateway_refund_oldest_seconds 61.5",
             "doorbuster_gateway_requests_in_progress 2",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");

@@ -126,6 +126,8 @@ fn each_field_is_checked() {
         ("payment.max_in_flight", |config| config.payment.max_in_flight = 0),
         ("payment.max_wait_ms", |config| config.payment.max_wait_ms = 60_001),
         ("payment.charge_timeout_ms", |config| config.payment.charge_timeout_ms = 1),
+        ("payment.sweep_every_ms", |config| config.payment.sweep_every_ms = 49),
+        ("payment.sweep_after_ms", |config| config.payment.sweep_after_ms = 3_600_001),
         ("payment.simulator.max_latency_ms", |config| config.payment.simulator.max_latency_ms = 1),
         ("payment.simulator.decline_rate", |config| config.payment.simulator.decline_rate = 1.1),
         ("payment.simulator.decline_rate", |config| config.payment.simulator.decline_rate = f64::NAN),

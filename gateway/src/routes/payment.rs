@@ -22,7 +22,7 @@ use crate::field::Number;
 use crate::problem::{HttpResponse, Problem, cluster, kinds};
 use crate::saga::provider::Charge;
 use crate::saga::step::Outcome;
-use crate::saga::worker::{Begun, Watch};
+use crate::saga::worker::{self, Run, Watch};
 use crate::{body, ids, timestamp};
 
 /// Longest card token, in bytes.
@@ -74,15 +74,13 @@ pub async fn pay(app: &App, mut call: Call) -> Result<HttpResponse, Problem> {
         Begin::Failed(reply) => return Err(declined("ended", &reply)),
     };
     let charge = Charge {
+        key: worker::key(&reply.reservation),
         product: target.product,
-        reservation: target.reservation,
-        attempt: reply.reservation.payment_attempts,
         amount: amount(product.product.spec.price, &reply),
         card_token,
     };
     let pinned = reply.reservation.expires_at.since(reply.time);
-    let begun = Begun { target, quantity: reply.reservation.quantity, charge, pinned };
-    let watch = app.saga.start(place, begun);
+    let watch = app.saga.start(place, Run::pay(&reply.reservation, charge, pinned));
     settle(client, target, reply, ended_within(watch, patience).await).await
 }
 
@@ -155,7 +153,7 @@ async fn settle(
             Ok(marked(json(StatusCode::OK, &Reservation::now(&reply)), begun.replayed))
         }
         Some(Outcome::Declined(reason)) => Err(declined(reason, &client.reservation(target).await?)),
-        Some(Outcome::RefundDue) => Err(Refusal::Refunding.into()),
+        Some(Outcome::RefundDue | Outcome::Refunded) => Err(Refusal::Refunding.into()),
         Some(Outcome::Unsettled) => {
             Err(cluster::internal("the payment could not be settled; it is being looked at", ""))
         }

@@ -80,6 +80,9 @@ pub struct Reservation {
 pub struct Payment {
     state: &'static str,
     attempts: u16,
+    /// Why the money goes back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
 }
 
 impl Reservation {
@@ -120,8 +123,10 @@ impl Reservation {
 
 fn payment(view: &ReservationView) -> Option<Payment> {
     let attempts = view.payment_attempts;
+    let goes_back = matches!(view.state, ReservationState::RefundDue | ReservationState::Refunded);
     let state = match view.state {
-        _ if attempts == 0 => return None,
+        // Money may come for a reservation that is forgotten, and its attempts with it.
+        _ if attempts == 0 && !goes_back => return None,
         ReservationState::Held => "failed",
         ReservationState::Paying => "in_progress",
         ReservationState::Confirmed => "succeeded",
@@ -129,7 +134,8 @@ fn payment(view: &ReservationView) -> Option<Payment> {
         ReservationState::Refunded => "refunded",
         ReservationState::Released | ReservationState::Expired => "ended",
     };
-    Some(Payment { state, attempts })
+    let reason = (goes_back && view.late).then_some("paid_too_late");
+    Some(Payment { state, attempts, reason })
 }
 
 fn seconds(time: Millis) -> f64 {

@@ -1,30 +1,52 @@
-//! Who takes the money.
+//! Who takes the money, and what is asked of them.
+//!
+//! Fault model: a call may be lost before or after it took effect, may take effect long after its caller died, and may be
+//! made by any number of gateways at once. What a provider must keep to, for every [`Key`]: money is taken at most once;
+//! once it has said [`Known::Succeeded`], [`Known::Declined`] or [`Known::Refunded`], it never says otherwise, but that
+//! what succeeded may be refunded; and once [`PaymentProvider::cancel`] was answered, no charge under that key, however
+//! late it arrives, takes anything that the answer did not tell.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
-use doorbuster_protocol::types::{Money, ProductId, ReservationId};
+use doorbuster_protocol::types::{Money, ProductId, ReservationId, Timestamp};
 
 /// A future of a provider's.
-pub type ChargeFuture<'a> = Pin<Box<dyn Future<Output = Charged> + Send + 'a>>;
+pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What is to be charged. (reservation, attempt) is the provider's idempotency key: charged at most once, and asked
-/// again, the same answer.
-#[derive(Clone, Debug)]
-pub struct Charge {
-    /// What is bought.
-    pub product: ProductId,
+/// The provider's idempotency key: one try to pay for one reservation. When the reservation was made is part of it,
+/// because its id is as good as new once the reservation is forgotten, and the provider forgets nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
     /// For which reservation.
     pub reservation: ReservationId,
+    /// When that was made.
+    pub made_at: Timestamp,
     /// Which try of the buyer's, 1 for the first.
     pub attempt: u16,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}-{}-{}", self.reservation.0, self.made_at, self.attempt)
+    }
+}
+
+/// What is to be charged: at most once for its key, and asked again, the same answer.
+#[derive(Clone, Debug)]
+pub struct Charge {
+    /// The idempotency key.
+    pub key: Key,
+    /// What is bought.
+    pub product: ProductId,
     /// How much altogether.
     pub amount: Money,
     /// The provider's token for the buyer's card.
     pub card_token: String,
 }
 
-/// What the provider says.
+/// What the provider says to a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Charged {
     /// The money is taken.
@@ -35,8 +57,49 @@ pub enum Charged {
     Unclear,
 }
 
-/// Takes money, at most once for each idempotency key.
+/// What the provider knows of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing. A charge may yet arrive.
+    NotFound,
+    /// A charge has arrived and is not decided.
+    InProgress,
+    /// The money is taken.
+    Succeeded,
+    /// It is not, and will not be, with the provider's reason.
+    Declined(&'static str),
+    /// It was taken, and given back.
+    Refunded,
+    /// No answer, or not one to rely on. Ask again.
+    Unclear,
+}
+
+/// Takes money, and gives it back. Every call may be cancelled at any await: the next one tells.
 pub trait PaymentProvider: Send + Sync {
-    /// Charges, or says again what came of it. May be cancelled at any await: the next call tells.
-    fn charge<'a>(&'a self, charge: &'a Charge) -> ChargeFuture<'a>;
+    /// Charges, or says again what came of it.
+    fn charge<'a>(&'a self, charge: &'a Charge) -> Answering<'a, Charged>;
+
+    /// What came of the charge with this key. Changes nothing.
+    fn outcome(&self, key: Key) -> Answering<'_, Known>;
+
+    /// Closes a key under which nothing was decided: from then on it is declined, also to a charge that is under way to
+    /// the provider now. Of a key that is decided it says what was; of one in progress, that it is.
+    fn cancel(&self, key: Key) -> Answering<'_, Known>;
+
+    /// Gives all of what was taken under this key back, at most once however often it is asked.
+    fn refund(&self, key: Key) -> Answering<'_, Known>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_try_and_another_reservation_under_the_same_id_have_keys_of_their_own() {
+        let key = |made_at, attempt| {
+            Key { reservation: ReservationId(0xab), made_at: Timestamp(made_at), attempt }.to_string()
+        };
+        assert_eq!(key(7, 1), "000000000000000000000000000000ab-7-1");
+        assert!(key(7, 1) != key(7, 2) && key(7, 1) != key(8, 1) && key(7, 11) != key(71, 1));
+    }
 }

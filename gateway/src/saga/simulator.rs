@@ -1,58 +1,158 @@
-//! A payment provider that takes no money, for demonstrations and tests. It keeps nothing: its answer depends only on the
-//! reservation, the attempt, the card token and the configuration, so asking again tells the same, on any gateway.
+//! A payment provider that takes no money, for demonstrations and tests. What it answers to a charge depends only on the
+//! reservation, the attempt, the card token and the configuration, so it is the same on any gateway; what it has answered
+//! it keeps, in memory, for those who ask by key.
 //!
-//! `tok_declined` and `tok_insufficient_funds` are always declined, `tok_unreachable` never answers clearly; any other
-//! token is declined at the configured rate.
+//! `tok_declined` and `tok_insufficient_funds` are always declined; `tok_unreachable` never arrives, and `tok_lost_answer`
+//! is charged without an answer; any other token is declined at the configured rate.
 
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use super::provider::{Charge, ChargeFuture, Charged, PaymentProvider};
+use super::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider};
 use crate::config::SimulatorConfig;
+
+/// Keys remembered at once; beyond it, the oldest are forgotten.
+const MAX_KEYS: usize = 1 << 20;
+/// Why a charge is declined whose key was closed before it arrived.
+const CANCELLED: &str = "cancelled";
 
 /// The simulated provider.
 #[derive(Debug)]
 pub struct Simulator {
     config: SimulatorConfig,
+    ledger: Mutex<Ledger>,
+    is_down: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    entries: HashMap<Key, Entry>,
+    /// Oldest first.
+    order: VecDeque<Key>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    Taken,
+    Declined(&'static str),
+    Refunded,
 }
 
 impl Simulator {
     /// A provider with this latency and rate of declines.
     #[must_use]
     pub fn new(config: SimulatorConfig) -> Self {
-        Self { config }
+        Self { config, ledger: Mutex::default(), is_down: AtomicBool::new(false) }
+    }
+
+    /// From now on nothing arrives, or everything does again.
+    pub fn set_down(&self, is_down: bool) {
+        self.is_down.store(is_down, Ordering::Relaxed);
+    }
+
+    /// What is asked of the ledger, if it can be reached.
+    fn ask(&self, question: impl FnOnce(&mut Ledger) -> Known + Send) -> Known {
+        if self.is_down.load(Ordering::Relaxed) { Known::Unclear } else { question(&mut self.ledger.lock()) }
+    }
+
+    /// Every key with what is known of it, oldest first.
+    #[must_use]
+    pub fn ledger(&self) -> Vec<(Key, Known)> {
+        let ledger = self.ledger.lock();
+        ledger.order.iter().map(|key| (*key, ledger.known(*key))).collect()
     }
 
     fn answer(&self, charge: &Charge, draw: f64) -> Charged {
-        match charge.card_token.as_str() {
-            "tok_declined" => Charged::Declined("card_declined"),
-            "tok_insufficient_funds" => Charged::Declined("insufficient_funds"),
-            "tok_unreachable" => Charged::Unclear,
-            _ if draw < self.config.decline_rate => Charged::Declined("card_declined"),
-            _ => Charged::Succeeded,
+        if self.is_down.load(Ordering::Relaxed) {
+            return Charged::Unclear;
+        }
+        let decision = match charge.card_token.as_str() {
+            "tok_unreachable" => return Charged::Unclear,
+            "tok_declined" => Entry::Declined("card_declined"),
+            "tok_insufficient_funds" => Entry::Declined("insufficient_funds"),
+            _ if draw < self.config.decline_rate => Entry::Declined("card_declined"),
+            _ => Entry::Taken,
+        };
+        match self.ledger.lock().decide(charge.key, decision) {
+            _ if charge.card_token == "tok_lost_answer" => Charged::Unclear,
+            Entry::Taken | Entry::Refunded => Charged::Succeeded,
+            Entry::Declined(reason) => Charged::Declined(reason),
         }
     }
 }
 
 impl PaymentProvider for Simulator {
-    fn charge<'a>(&'a self, charge: &'a Charge) -> ChargeFuture<'a> {
+    fn charge<'a>(&'a self, charge: &'a Charge) -> Answering<'a, Charged> {
         Box::pin(async move {
-            let (latency, decline) = draws(charge);
+            let (latency, decline) = draws(charge.key);
             let (least, most) = (self.config.min_latency_ms, self.config.max_latency_ms);
             let span = Duration::from_millis(most.saturating_sub(least)).mul_f64(latency);
             tokio::time::sleep(Duration::from_millis(least) + span).await;
             self.answer(charge, decline)
         })
     }
+
+    fn outcome(&self, key: Key) -> Answering<'_, Known> {
+        Box::pin(async move { self.ask(|ledger| ledger.known(key)) })
+    }
+
+    fn cancel(&self, key: Key) -> Answering<'_, Known> {
+        Box::pin(async move {
+            self.ask(|ledger| {
+                ledger.decide(key, Entry::Declined(CANCELLED));
+                ledger.known(key)
+            })
+        })
+    }
+
+    fn refund(&self, key: Key) -> Answering<'_, Known> {
+        Box::pin(async move {
+            self.ask(|ledger| {
+                if let Some(entry) = ledger.entries.get_mut(&key).filter(|entry| **entry == Entry::Taken) {
+                    *entry = Entry::Refunded;
+                }
+                ledger.known(key)
+            })
+        })
+    }
 }
 
-/// Two numbers in 0.0..1.0 that are always the same for a charge.
-fn draws(charge: &Charge) -> (f64, f64) {
+impl Ledger {
+    fn known(&self, key: Key) -> Known {
+        match self.entries.get(&key) {
+            None => Known::NotFound,
+            Some(Entry::Taken) => Known::Succeeded,
+            Some(Entry::Declined(reason)) => Known::Declined(reason),
+            Some(Entry::Refunded) => Known::Refunded,
+        }
+    }
+
+    /// What was decided first.
+    fn decide(&mut self, key: Key, decision: Entry) -> Entry {
+        if let Some(entry) = self.entries.get(&key) {
+            return *entry;
+        }
+        if self.order.len() >= MAX_KEYS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.entries.remove(&oldest);
+        }
+        self.order.push_back(key);
+        self.entries.insert(key, decision);
+        decision
+    }
+}
+
+/// Two numbers in 0.0..1.0 that are always the same for a reservation and an attempt.
+fn draws(key: Key) -> (f64, f64) {
     let mut hasher = Sha256::new();
     hasher.update(b"doorbuster/simulator");
-    hasher.update(charge.reservation.0.to_be_bytes());
-    hasher.update(charge.attempt.to_be_bytes());
+    hasher.update(key.reservation.0.to_be_bytes());
+    hasher.update(key.attempt.to_be_bytes());
     let digest = hasher.finalize();
     let fraction = |at: usize| {
         let bytes = [digest[at], digest[at + 1], digest[at + 2], digest[at + 3]];
@@ -63,18 +163,17 @@ fn draws(charge: &Charge) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
-    use doorbuster_protocol::types::{Currency, Money, ProductId, ReservationId};
+    use doorbuster_protocol::types::{Currency, Money, ProductId, ReservationId, Timestamp};
 
     use super::*;
 
-    fn charge(reservation: u128, attempt: u16, token: &str) -> Charge {
-        Charge {
-            product: ProductId(1),
-            reservation: ReservationId(reservation),
-            attempt,
-            amount: Money { minor: 100, currency: Currency(*b"EUR") },
-            card_token: token.into(),
-        }
+    fn key(reservation: u128, attempt: u16) -> Key {
+        Key { reservation: ReservationId(reservation), made_at: Timestamp(1), attempt }
+    }
+
+    fn charge(key: Key, token: &str) -> Charge {
+        let amount = Money { minor: 100, currency: Currency(*b"EUR") };
+        Charge { key, product: ProductId(1), amount, card_token: token.into() }
     }
 
     fn simulator(decline_rate: f64) -> Simulator {
@@ -82,16 +181,50 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tokens_decide() {
+    async fn tokens_decide_and_the_ledger_knows() {
         let simulator = simulator(0.0);
-        for (token, expected) in [
-            ("tok_visa", Charged::Succeeded),
-            ("tok_declined", Charged::Declined("card_declined")),
-            ("tok_insufficient_funds", Charged::Declined("insufficient_funds")),
-            ("tok_unreachable", Charged::Unclear),
-        ] {
-            assert_eq!(simulator.charge(&charge(1, 1, token)).await, expected, "{token}");
+        for (id, (token, expected, known)) in (1..).zip([
+            ("tok_visa", Charged::Succeeded, Known::Succeeded),
+            ("tok_declined", Charged::Declined("card_declined"), Known::Declined("card_declined")),
+            ("tok_insufficient_funds", Charged::Declined("insufficient_funds"), Known::Declined("insufficient_funds")),
+            ("tok_unreachable", Charged::Unclear, Known::NotFound),
+            ("tok_lost_answer", Charged::Unclear, Known::Succeeded),
+        ]) {
+            let key = key(id, 1);
+            assert_eq!(simulator.outcome(key).await, Known::NotFound, "{token}");
+            assert_eq!(simulator.charge(&charge(key, token)).await, expected, "{token}");
+            assert_eq!(simulator.outcome(key).await, known, "{token}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_closed_key_takes_nothing_and_a_decided_one_cannot_be_closed() {
+        let simulator = simulator(0.0);
+        let (closed, paid) = (key(1, 1), key(2, 1));
+        let late = charge(closed, "tok_visa");
+        let under_way = simulator.charge(&late);
+        assert_eq!(simulator.cancel(closed).await, Known::Declined(CANCELLED));
+        assert_eq!(under_way.await, Charged::Declined(CANCELLED));
+        assert_eq!(simulator.refund(closed).await, Known::Declined(CANCELLED));
+        assert_eq!(simulator.charge(&charge(paid, "tok_visa")).await, Charged::Succeeded);
+        assert_eq!(simulator.cancel(paid).await, Known::Succeeded);
+        assert_eq!(simulator.refund(paid).await, Known::Refunded);
+        assert_eq!(simulator.refund(paid).await, Known::Refunded);
+        assert_eq!(simulator.cancel(paid).await, Known::Refunded);
+        assert_eq!(simulator.refund(key(3, 1)).await, Known::NotFound);
+        assert_eq!(simulator.ledger(), [(closed, Known::Declined(CANCELLED)), (paid, Known::Refunded)]);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_down_hears_nothing() {
+        let simulator = simulator(0.0);
+        simulator.set_down(true);
+        assert_eq!(simulator.charge(&charge(key(1, 1), "tok_visa")).await, Charged::Unclear);
+        for answer in [simulator.outcome(key(1, 1)), simulator.cancel(key(1, 1)), simulator.refund(key(1, 1))] {
+            assert_eq!(answer.await, Known::Unclear);
+        }
+        simulator.set_down(false);
+        assert_eq!(simulator.outcome(key(1, 1)).await, Known::NotFound);
     }
 
     #[test]
@@ -100,10 +233,10 @@ mod tests {
         let declined = |attempt| {
             (1..=10_000u128)
                 .filter(|id| {
-                    let charge = charge(*id, attempt, "tok_visa");
-                    let (_, draw) = draws(&charge);
-                    assert_eq!(draws(&charge).1.to_bits(), draw.to_bits());
-                    simulator.answer(&charge, draw) != Charged::Succeeded
+                    let key = key(*id, attempt);
+                    let (_, draw) = draws(key);
+                    assert_eq!(draws(key).1.to_bits(), draw.to_bits());
+                    simulator.answer(&charge(key, "tok_visa"), draw) != Charged::Succeeded
                 })
                 .collect::<Vec<_>>()
         };

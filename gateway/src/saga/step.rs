@@ -3,26 +3,59 @@
 //! RULE: once the provider may have taken the money, only two ways lead out: the units are sold, or a refund is owed. Once
 //! it has declined, the reservation goes back to being held. An unclear answer to anything repeats the same step, which is
 //! idempotent.
+//!
+//! A payment begins with a charge. Who finds one that somebody else began has no card, and begins by asking. A refund that
+//! is due begins by asking which attempt took the money, from the last one down.
+//!
+//! Why a payment that the provider does not know may end as failed: the charge of a gateway that is slow, or dead and its
+//! request still under way, may arrive after our question; no pause is long enough to exclude it. So we do not wait, we
+//! close: [`Step::Cancel`] makes the provider decline the key from then on, in one order with every charge under it. Either
+//! the charge was first, and we are told; or the cancellation was, and the charge takes nothing, whenever it comes. Only
+//! then is the cluster told that the payment failed, and only then can another attempt begin, under another key. So at most
+//! one attempt of a reservation ever takes money. Two gateways that do this at once ask the same and are told the same.
 
 use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::reply::ReservationState;
 
-use super::provider::Charged;
+use super::provider::{Charged, Known};
 
 /// A step to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Ask the provider for the money.
     Charge,
+    /// Ask the provider what came of a charge that somebody else may have sent.
+    Ask,
+    /// The provider knows of no charge: see to it that it never takes one.
+    Cancel,
     /// The money is taken: sell the units.
     Confirm,
     /// The money is taken, and the reservation gone: take units again, or owe a refund.
     TakeLate,
     /// The provider declined: back to held.
     Fail(&'static str),
+    /// A refund is due: ask the provider whether it was this attempt that took the money.
+    Seek(u16),
+    /// It was: ask the provider to give it back.
+    Refund(u16),
+    /// It is given back: tell the cluster.
+    RefundDone,
     /// Nothing is left to do.
     End(Outcome),
 }
+
+/// Every step but the end, for whoever has to do something at each. A step that is not here, and comes up, fails a test.
+pub const STEPS: [Step; 9] = [
+    Step::Charge,
+    Step::Ask,
+    Step::Cancel,
+    Step::Confirm,
+    Step::TakeLate,
+    Step::Fail("card_declined"),
+    Step::Seek(1),
+    Step::Refund(1),
+    Step::RefundDone,
+];
 
 /// How a payment ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,25 +66,30 @@ pub enum Outcome {
     Declined(&'static str),
     /// Paid, nothing left to sell: the refund is owed, and recorded in the log.
     RefundDue,
-    /// Paid, and the cluster refuses both to sell and to record a refund: somebody must look.
+    /// What was owed has been given back, and the log says so.
+    Refunded,
+    /// Paid, and the cluster refuses both to sell and to record a refund; or a refund is due, and the provider knows of
+    /// nothing that was taken. Somebody must look.
     Unsettled,
-    /// The gateway shut down, or the provider never answered clearly while the reservation was pinned. Whoever posts the
-    /// payment again takes it up.
+    /// The gateway shut down, or the provider did not answer clearly for as long as it was waited for. Whoever posts the
+    /// payment again takes it up, and so does the sweeper.
     Unresolved,
 }
 
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The provider's answer.
+    /// The provider's answer to a charge.
     Charged(Charged),
+    /// The provider's answer to everything else.
+    Known(Known),
     /// The cluster did it; the reservation is now in this state.
     Done(ReservationState),
     /// The cluster refused.
     Refused(Refusal),
     /// Nobody knows: no answer, no leader, a queue full.
     Unclear,
-    /// The provider has not answered clearly for as long as the reservation could be pinned.
+    /// The provider has not answered clearly for as long as it is waited for.
     OutOfTime,
 }
 
@@ -60,16 +98,42 @@ impl Step {
     #[must_use]
     pub fn next(self, event: Event) -> Self {
         match (self, event) {
-            (Self::End(_), _) | (_, Event::Unclear | Event::Charged(Charged::Unclear)) => self,
-            (Self::Charge, Event::OutOfTime) => Self::End(Outcome::Unresolved),
-            (Self::Charge, Event::Charged(Charged::Succeeded)) => Self::Confirm,
-            (Self::Charge, Event::Charged(Charged::Declined(reason))) => Self::Fail(reason),
+            (Self::End(_), _)
+            | (_, Event::Unclear | Event::Charged(Charged::Unclear) | Event::Known(Known::Unclear)) => self,
             (Self::Confirm, event) => after_confirm(event),
             (Self::TakeLate, event) => after_late(event),
             (Self::Fail(reason), event) => after_fail(reason, event),
-            // The cluster has no say in a charge.
-            (Self::Charge, Event::Done(_) | Event::Refused(_)) => self,
+            (Self::RefundDone, event) => after_refund_done(event),
+            (_, Event::OutOfTime) => Self::End(Outcome::Unresolved),
+            (Self::Charge, Event::Charged(Charged::Succeeded)) => Self::Confirm,
+            (Self::Charge, Event::Charged(Charged::Declined(reason))) => Self::Fail(reason),
+            (Self::Ask | Self::Cancel, Event::Known(known)) => after_ask(known),
+            (Self::Seek(attempt), Event::Known(known)) => after_seek(attempt, known),
+            (Self::Refund(attempt), Event::Known(known)) => after_refund(attempt, known),
+            // The cluster has no say in what the provider is asked, and the other way round.
+            (Self::Charge, Event::Known(_) | Event::Done(_) | Event::Refused(_))
+            | (
+                Self::Ask | Self::Cancel | Self::Seek(_) | Self::Refund(_),
+                Event::Charged(_) | Event::Done(_) | Event::Refused(_),
+            ) => self,
         }
+    }
+
+    /// Whether it is the provider that is asked.
+    #[must_use]
+    pub const fn asks_provider(self) -> bool {
+        matches!(self, Self::Charge | Self::Ask | Self::Cancel | Self::Seek(_) | Self::Refund(_))
+    }
+}
+
+fn after_ask(known: Known) -> Step {
+    match known {
+        Known::NotFound => Step::Cancel,
+        Known::InProgress | Known::Unclear => Step::Ask,
+        Known::Succeeded => Step::Confirm,
+        Known::Declined(reason) => Step::Fail(reason),
+        // Somebody gave it back by hand: it buys nothing any more.
+        Known::Refunded => Step::Fail("refunded"),
     }
 }
 
@@ -104,60 +168,31 @@ fn after_fail(reason: &'static str, event: Event) -> Step {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use doorbuster_protocol::types::Timestamp;
-
-    use super::*;
-
-    const EXPIRED: Event = Event::Refused(Refusal::ReservationExpired { expired_at: Timestamp(1) });
-
-    #[test]
-    fn the_table() {
-        use ReservationState as State;
-        let declined = Step::End(Outcome::Declined("why"));
-        let confirmed = Step::End(Outcome::Confirmed);
-        let refund = Step::End(Outcome::RefundDue);
-        for (step, event, next) in [
-            (Step::Charge, Event::Charged(Charged::Succeeded), Step::Confirm),
-            (Step::Charge, Event::Charged(Charged::Declined("why")), Step::Fail("why")),
-            (Step::Charge, Event::Charged(Charged::Unclear), Step::Charge),
-            (Step::Charge, Event::OutOfTime, Step::End(Outcome::Unresolved)),
-            (Step::Confirm, Event::Unclear, Step::Confirm),
-            (Step::Confirm, Event::Done(State::Confirmed), confirmed),
-            (Step::Confirm, Event::Refused(Refusal::AlreadyConfirmed), confirmed),
-            (Step::Confirm, EXPIRED, Step::TakeLate),
-            (Step::Confirm, Event::Refused(Refusal::ReservationReleased), Step::TakeLate),
-            (Step::Confirm, Event::Refused(Refusal::UnknownReservation), Step::TakeLate),
-            (Step::Confirm, Event::Refused(Refusal::Refunding), refund),
-            (Step::TakeLate, Event::Unclear, Step::TakeLate),
-            (Step::TakeLate, Event::Done(State::Confirmed), confirmed),
-            (Step::TakeLate, Event::Done(State::RefundDue), refund),
-            (Step::TakeLate, Event::Done(State::Refunded), refund),
-            (Step::TakeLate, Event::Refused(Refusal::UnknownProduct), Step::End(Outcome::Unsettled)),
-            (Step::Fail("why"), Event::Unclear, Step::Fail("why")),
-            (Step::Fail("why"), Event::Done(State::Held), declined),
-            (Step::Fail("why"), EXPIRED, declined),
-            (Step::Fail("why"), Event::Refused(Refusal::PaymentNotInProgress { attempts: 2 }), declined),
-            (Step::Fail("why"), Event::Refused(Refusal::AlreadyConfirmed), confirmed),
-            (confirmed, EXPIRED, confirmed),
-        ] {
-            assert_eq!(step.next(event), next, "{step:?} {event:?}");
-        }
-    }
-
-    #[test]
-    fn money_taken_is_sold_or_owed_whatever_the_cluster_says() {
-        let states = [State::Held, State::Paying, State::Confirmed, State::Released, State::Expired, State::RefundDue];
-        use ReservationState as State;
-        let refusals = [Refusal::SoldOut, Refusal::ReservationReleased, Refusal::UnknownReservation, Refusal::Paused];
-        let events = states.map(Event::Done).into_iter().chain(refusals.map(Event::Refused));
-        for event in events {
-            let after = Step::Confirm.next(event);
-            assert!(
-                matches!(after, Step::TakeLate | Step::End(Outcome::Confirmed | Outcome::RefundDue)),
-                "{event:?} {after:?}"
-            );
-        }
+fn after_seek(attempt: u16, known: Known) -> Step {
+    match known {
+        Known::Succeeded => Step::Refund(attempt),
+        Known::Refunded => Step::RefundDone,
+        Known::InProgress | Known::Unclear => Step::Seek(attempt),
+        Known::NotFound | Known::Declined(_) if attempt > 1 => Step::Seek(attempt - 1),
+        Known::NotFound | Known::Declined(_) => Step::End(Outcome::Unsettled),
     }
 }
+
+fn after_refund(attempt: u16, known: Known) -> Step {
+    match known {
+        Known::Refunded => Step::RefundDone,
+        Known::Succeeded | Known::InProgress | Known::Unclear => Step::Refund(attempt),
+        Known::NotFound | Known::Declined(_) => Step::End(Outcome::Unsettled),
+    }
+}
+
+fn after_refund_done(event: Event) -> Step {
+    Step::End(match event {
+        Event::Refused(Refusal::NoRefundDue) => Outcome::Unsettled,
+        // Done before, and perhaps forgotten since.
+        _ => Outcome::Refunded,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
-//! Carries payments through their steps: a bounded number at once, each a task of its own that outlives the request that
-//! began it. What it remembers (which payments run here) only saves work: everything that matters is in the reservation.
+//! Carries payments and refunds through their steps: a bounded number at once, each a task of its own that outlives the
+//! request that began it. What it remembers (which of them run here) only saves work: everything that matters is in the
+//! reservation.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,14 +8,14 @@ use std::time::Duration;
 
 use doorbuster_client::Error;
 use doorbuster_protocol::command::{LatePayment, Payment, Target};
-use doorbuster_protocol::reply::ReservationReply;
+use doorbuster_protocol::reply::{ReservationReply, ReservationView};
 use doorbuster_protocol::types::{Millis, Quantity, ReservationId};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::provider::{Charge, Charged, PaymentProvider};
+use super::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider};
 use super::step::{Event, Outcome, Step};
 use crate::backend::Backend;
 use crate::clock::Stopwatch;
@@ -25,21 +26,32 @@ use crate::problem::{Problem, kinds};
 
 /// First and longest pause before a step is repeated.
 const PAUSE: (Millis, Millis) = (Millis(25), Millis(1000));
+/// How long a provider that does not answer clearly is asked what came of a payment, or to refund one, before it is left
+/// to the next round of the sweeper.
+const PATIENCE: Millis = Millis(10_000);
+/// Payments that others began, and refunds, in progress at once: they come beside those of the buyers who wait.
+const SWEEPS: usize = 64;
 
-/// Runs payments.
+/// Runs payments and refunds.
 pub struct Saga {
     backend: Arc<Backend>,
     provider: Arc<dyn PaymentProvider>,
     metrics: Arc<Metrics>,
     places: Arc<Semaphore>,
+    sweeps: Arc<Semaphore>,
     config: PaymentConfig,
-    running: Mutex<HashMap<Run, Watch>>,
+    running: Mutex<HashMap<Lane, Watch>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-/// Which payment: a reservation and its attempt.
-type Run = (ReservationId, u16);
+/// What cannot run twice here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Lane {
+    /// A reservation and its attempt.
+    Payment(ReservationId, u16),
+    Refund(ReservationId),
+}
 
 /// Tells how a payment ended, once it has.
 pub type Watch = watch::Receiver<Option<Outcome>>;
@@ -50,17 +62,81 @@ pub struct Place {
     _permit: OwnedSemaphorePermit,
 }
 
-/// A payment that has begun.
+/// What is to be carried through.
 #[derive(Debug)]
-pub struct Begun {
+pub struct Run {
     /// The reservation, with its owner.
-    pub target: Target,
+    target: Target,
     /// Units it is for.
-    pub quantity: Quantity,
-    /// What to charge.
-    pub charge: Charge,
-    /// For how long the reservation is pinned yet.
-    pub pinned: Millis,
+    quantity: Quantity,
+    /// Under which key it is, or may have been, charged.
+    key: Key,
+    work: Work,
+    /// How long a provider is waited for.
+    patience: Millis,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+enum Work {
+    /// The card is here.
+    Pay(Charge),
+    /// Somebody else had it.
+    Finish,
+    /// A refund is due.
+    Refund,
+}
+
+impl Run {
+    /// A payment that has begun, for as long as the reservation is pinned yet.
+    #[must_use]
+    pub fn pay(view: &ReservationView, charge: Charge, pinned: Millis) -> Self {
+        Self { work: Work::Pay(charge), patience: pinned, ..Self::finish(view) }
+    }
+
+    /// A payment whose end nobody has told.
+    #[must_use]
+    pub fn finish(view: &ReservationView) -> Self {
+        Self {
+            target: Target { product: view.product, reservation: view.reservation, user: view.user },
+            quantity: view.quantity,
+            key: key(view),
+            work: Work::Finish,
+            patience: PATIENCE,
+        }
+    }
+
+    /// A refund that is due.
+    #[must_use]
+    pub fn refund(view: &ReservationView) -> Self {
+        Self { work: Work::Refund, ..Self::finish(view) }
+    }
+
+    fn lane(&self) -> Lane {
+        match self.work {
+            Work::Pay(_) | Work::Finish => Lane::Payment(self.key.reservation, self.key.attempt),
+            Work::Refund => Lane::Refund(self.key.reservation),
+        }
+    }
+
+    fn first(&self) -> Step {
+        match self.work {
+            Work::Pay(_) => Step::Charge,
+            Work::Finish => Step::Ask,
+            Work::Refund => Step::Seek(self.key.attempt),
+        }
+    }
+
+    /// The key of another attempt at the same reservation.
+    fn key_of(&self, attempt: u16) -> Key {
+        Key { attempt, ..self.key }
+    }
+}
+
+/// The key of a reservation's last attempt.
+#[must_use]
+pub fn key(view: &ReservationView) -> Key {
+    Key { reservation: view.reservation, made_at: view.created_at, attempt: view.payment_attempts }
 }
 
 impl Saga {
@@ -77,6 +153,7 @@ impl Saga {
             provider,
             metrics,
             places: Arc::new(Semaphore::new(config.max_in_flight)),
+            sweeps: Arc::new(Semaphore::new(SWEEPS)),
             config,
             running: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -100,25 +177,42 @@ impl Saga {
     }
 
     /// Carries a payment on in the background; joins it if it runs here already.
-    pub fn start(self: &Arc<Self>, place: Place, begun: Begun) -> Watch {
-        let run = (begun.target.reservation, begun.charge.attempt);
+    pub fn start(self: &Arc<Self>, place: Place, run: Run) -> Watch {
+        let lane = run.lane();
         let (tell, watch) = watch::channel(None);
         {
             let mut running = self.running.lock();
-            if let Some(watch) = running.get(&run) {
+            if let Some(watch) = running.get(&lane) {
                 return watch.clone();
             }
-            running.insert(run, watch.clone());
+            running.insert(lane, watch.clone());
         }
         let saga = Arc::clone(self);
         self.tasks.spawn(async move {
-            let outcome = saga.carry(&begun).await;
-            saga.running.lock().remove(&run);
-            saga.metrics.payment_ended(outcome);
+            let outcome = saga.carry(&run).await;
+            saga.running.lock().remove(&lane);
+            match lane {
+                Lane::Payment(..) => saga.metrics.payments.payment_ended(outcome),
+                Lane::Refund(_) => saga.metrics.payments.refund_ended(outcome),
+            }
             tell.send_replace(Some(outcome));
             drop(place);
+            if let (Lane::Payment(..), Outcome::RefundDue) = (lane, outcome) {
+                saga.refund_at_once(run);
+            }
         });
         watch
+    }
+
+    /// Carries on what nobody else does, once there is room, unless it runs here.
+    pub async fn sweep(self: &Arc<Self>, run: Run) {
+        if self.running.lock().contains_key(&run.lane()) {
+            return;
+        }
+        // Nobody closes the semaphore.
+        if let Ok(permit) = self.sweeps.clone().acquire_owned().await {
+            self.start(Place { _permit: permit }, run);
+        }
     }
 
     /// Lets the payments in progress end within `time`, then gives the others up.
@@ -130,36 +224,45 @@ impl Saga {
         }
     }
 
-    async fn carry(&self, begun: &Begun) -> Outcome {
-        let steps = self.steps(begun);
-        let outcome = self.stop.run_until_cancelled(steps).await.unwrap_or(Outcome::Unresolved);
-        let (product, reservation) = (begun.target.product, format!("{:032x}", begun.target.reservation.0));
+    /// The refund that this payment has come to. Without room it is left to the sweeper, who finds it.
+    fn refund_at_once(self: &Arc<Self>, paid: Run) {
+        if let Ok(permit) = self.sweeps.clone().try_acquire_owned() {
+            self.start(Place { _permit: permit }, Run { work: Work::Refund, patience: PATIENCE, ..paid });
+        }
+    }
+
+    async fn carry(&self, run: &Run) -> Outcome {
+        let outcome = self.stop.run_until_cancelled(self.steps(run)).await.unwrap_or(Outcome::Unresolved);
+        let (product, key) = (run.target.product, run.key);
         match outcome {
-            Outcome::Unsettled => {
-                tracing::error!(%product, reservation, "paid, but the cluster neither sells nor records a refund: settle by hand");
-            }
-            Outcome::Unresolved => {
-                tracing::warn!(%product, reservation, "payment not resolved; posting it again takes it up");
-            }
-            Outcome::RefundDue => tracing::warn!(%product, reservation, "paid too late; a refund is due"),
+            Outcome::Unsettled => match run.work {
+                Work::Refund => {
+                    tracing::error!(%product, %key, "a refund is due, and the provider knows of nothing taken: settle by hand");
+                }
+                Work::Pay(_) | Work::Finish => {
+                    tracing::error!(%product, %key, "paid, but the cluster neither sells nor records a refund: settle by hand");
+                }
+            },
+            Outcome::Unresolved => tracing::warn!(%product, %key, "not resolved yet; it is found again"),
+            Outcome::RefundDue => tracing::warn!(%product, %key, "paid too late; a refund is due"),
+            Outcome::Refunded => tracing::info!(%product, %key, "refunded"),
             Outcome::Confirmed | Outcome::Declined(_) => {}
         }
         outcome
     }
 
-    async fn steps(&self, begun: &Begun) -> Outcome {
-        let (watch, pinned) = (Stopwatch::start(), Duration::from_millis(begun.pinned.0));
-        let mut step = Step::Charge;
+    async fn steps(&self, run: &Run) -> Outcome {
+        let (watch, patience) = (Stopwatch::start(), Duration::from_millis(run.patience.0));
+        let mut step = run.first();
         let mut pause = PAUSE.0;
         loop {
             if let Step::End(outcome) = step {
                 return outcome;
             }
-            let mut event = self.take(step, begun).await;
-            if event == Event::Charged(Charged::Unclear) && watch.elapsed() >= pinned {
-                event = Event::OutOfTime;
+            let mut next = step.next(self.take(step, run).await);
+            if next == step && step.asks_provider() && watch.elapsed() >= patience {
+                next = next.next(Event::OutOfTime);
             }
-            let next = step.next(event);
             if next == step {
                 tokio::time::sleep(Duration::from_millis(jittered(pause).0)).await;
                 pause = Millis(pause.0 * 2).min(PAUSE.1);
@@ -170,23 +273,37 @@ impl Saga {
         }
     }
 
-    async fn take(&self, step: Step, begun: &Begun) -> Event {
+    async fn take(&self, step: Step, run: &Run) -> Event {
         let Some(client) = self.backend.get() else { return Event::Unclear };
-        let target = begun.target;
+        let (target, quantity, attempt) = (run.target, run.quantity, run.key.attempt);
         match step {
-            Step::Charge => Event::Charged(self.charge(&begun.charge).await),
+            Step::Charge => Event::Charged(self.charge(run).await),
+            Step::Ask => self.known(self.provider.outcome(run.key)).await,
+            Step::Cancel => self.known(self.provider.cancel(run.key)).await,
             Step::Confirm => event(client.confirm(target).await),
-            Step::TakeLate => event(client.late_payment(LatePayment { target, quantity: begun.quantity }).await),
-            Step::Fail(_) => event(client.payment_failed(Payment { target, attempt: begun.charge.attempt }).await),
+            Step::TakeLate => event(client.late_payment(LatePayment { target, quantity }).await),
+            Step::Fail(_) => event(client.payment_failed(Payment { target, attempt }).await),
+            Step::Seek(attempt) => self.known(self.provider.outcome(run.key_of(attempt))).await,
+            Step::Refund(attempt) => self.known(self.provider.refund(run.key_of(attempt))).await,
+            Step::RefundDone => event(client.refund_done(target).await),
             Step::End(_) => Event::Unclear,
         }
     }
 
-    async fn charge(&self, charge: &Charge) -> Charged {
-        let (product, attempt, amount) = (charge.product, charge.attempt, charge.amount);
-        tracing::debug!(%product, attempt, minor = amount.minor, currency = %amount.currency, "charging");
-        let time = Duration::from_millis(self.config.charge_timeout_ms);
-        tokio::time::timeout(time, self.provider.charge(charge)).await.unwrap_or(Charged::Unclear)
+    async fn charge(&self, run: &Run) -> Charged {
+        let Work::Pay(charge) = &run.work else { unreachable!("only a payment with a card begins with a charge") };
+        let (product, key, amount) = (charge.product, charge.key, charge.amount);
+        tracing::debug!(%product, %key, minor = amount.minor, currency = %amount.currency, "charging");
+        tokio::time::timeout(self.patience(), self.provider.charge(charge)).await.unwrap_or(Charged::Unclear)
+    }
+
+    async fn known(&self, asking: Answering<'_, Known>) -> Event {
+        Event::Known(tokio::time::timeout(self.patience(), asking).await.unwrap_or(Known::Unclear))
+    }
+
+    /// With one call of the provider.
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.config.charge_timeout_ms)
     }
 }
 

@@ -1,9 +1,11 @@
 //! A server with eight shards, and gateways in front of it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_gateway::{Gateway, GatewayConfig};
+use doorbuster_client::{Client, Config};
+use doorbuster_gateway::{Gateway, GatewayConfig, PaymentProvider, Simulator};
 use doorbuster_protocol::types::{ProductId, shard_of};
 use doorbuster_server::{Server, ServerConfig, format};
 use serde_json::{Value, json};
@@ -56,6 +58,31 @@ impl Cluster {
         self.gateways.push(gateway);
         await_ready(address).await;
         address
+    }
+
+    /// One more gateway, before a provider that it may share with others; returns its address.
+    pub async fn gateway_before(
+        &mut self,
+        provider: &Arc<Simulator>,
+        change: impl FnOnce(&mut GatewayConfig),
+    ) -> SocketAddr {
+        let mut config = quiet(&self.server.client_address.to_string());
+        change(&mut config);
+        let gateway = Gateway::start_with(config, Arc::clone(provider) as Arc<dyn PaymentProvider>).await.unwrap();
+        let address = gateway.address;
+        self.gateways.push(gateway);
+        await_ready(address).await;
+        address
+    }
+
+    /// A client of the server's own.
+    pub async fn client(&self) -> Client {
+        Client::connect(Config::new("doorbuster", vec![self.server.client_address.to_string()])).await.unwrap()
+    }
+
+    /// Ends the last gateway and hands back when it has.
+    pub async fn end_last_gateway(&mut self) {
+        self.gateways.pop().unwrap().shutdown().await;
     }
 
     /// The first gateway's address.

@@ -11,4 +11,5 @@ mod payments;
 mod retries;
 mod sale;
 mod specification;
+mod sweeps;
 mod tokens;

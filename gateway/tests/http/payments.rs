@@ -141,7 +141,13 @@ async fn money_that_comes_after_the_cap_takes_units_again_or_is_owed_back() {
     until(|| async { (bob.get(&path).await.body["state"] == "expired").then_some(()) }).await;
     cluster.operator().key("t").post("/v1/admin/products/1/stock", &json!({ "delta": -2 })).await.ok(200);
     paying.await.unwrap().is(409, "refunding");
-    assert_eq!(bob.get(&path).await.ok(200).body["state"], "refund_due");
+    let refunded = until(|| async {
+        let shown = bob.get(&path).await;
+        (shown.body["state"] == "refunded").then_some(shown)
+    })
+    .await;
+    let payment = json!({ "state": "refunded", "attempts": 1, "reason": "paid_too_late" });
+    assert_eq!(refunded.body["payment"], payment);
     assert_eq!(cluster.units(1).await, (0, 0, 2));
     cluster.end().await;
 }

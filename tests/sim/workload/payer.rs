@@ -129,6 +129,9 @@ impl Payer {
             At::Step(Step::Confirm) => Command::Confirm(target),
             At::Step(Step::TakeLate) => Command::LatePayment(LatePayment { target, quantity }),
             At::Step(Step::Fail(_)) => Command::PaymentFailed(Try { target, attempt }),
+            At::Step(step @ (Step::Ask | Step::Cancel | Step::Seek(_) | Step::Refund(_) | Step::RefundDone)) => {
+                unreachable!("{step:?} comes up where somebody sweeps, and nobody does here")
+            }
             At::Step(Step::End(outcome)) => return self.ended(outcome, port),
             At::Refunding => Command::RefundDone(target),
         };
@@ -233,7 +236,7 @@ impl Payer {
             Outcome::Unsettled => {
                 panic!("{:?} is paid, and the cluster neither sells nor records a refund", run.payment)
             }
-            Outcome::Confirmed | Outcome::Declined(_) | Outcome::Unresolved => self.drop_run(port),
+            Outcome::Confirmed | Outcome::Declined(_) | Outcome::Refunded | Outcome::Unresolved => self.drop_run(port),
         }
     }
 
