@@ -46,6 +46,14 @@ pub enum Observation<'a> {
         /// Whether it ended itself, and what it said.
         said: Option<&'a str>,
     },
+    /// How many nodes' wall clocks a node's process has heard of, its own included: with its first turn, and before
+    /// what a turn appends whenever there are more.
+    Clocks {
+        /// Which.
+        node: NodeId,
+        /// How many.
+        heard: usize,
+    },
     /// A node became its shard's leader, as it believes.
     Leads {
         /// Which.

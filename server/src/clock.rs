@@ -9,8 +9,8 @@
 //! leader counts, because a new leader starts at the median if that is ahead.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use doorbuster_protocol::types::{NodeId, Timestamp};
 use doorbuster_raft::Monotonic;
@@ -21,6 +21,10 @@ const NANOS_PER_MILLI: u64 = 1_000_000;
 const SLEW_DIVISOR: u64 = 2_000;
 /// Marks a wall clock that was never heard of.
 const UNHEARD: i64 = i64::MIN;
+/// A peer's clock that seems slower than before is believed after so long: until then its messages may just be late.
+const BELIEVED_AFTER: Duration = Duration::from_secs(5);
+/// For so long after a clock was heard of, later messages may show that the first one was late.
+const SETTLES_IN: Duration = Duration::from_secs(2);
 
 /// Nanoseconds since this process first asked.
 #[must_use]
@@ -43,23 +47,36 @@ pub fn wall() -> Timestamp {
 /// The wall clocks of all nodes, as this one knows them. Shared by the transport, which observes, and the shard
 /// threads, which ask; no locks.
 ///
-/// A peer's clock is kept as its distance from our monotonic clock, so it stays good while the peer is silent.
+/// A peer's clock is kept as its distance from our monotonic clock, so it stays good while the peer is silent. What a
+/// message says is old by the time that it took, so of the newest the one that was quickest counts: a late message, or
+/// a pause of ours, makes no clock slow.
 #[derive(Debug)]
 pub struct WallClocks {
-    peers: Vec<(NodeId, AtomicI64)>,
+    peers: Vec<PeerClock>,
+}
+
+#[derive(Debug)]
+struct PeerClock {
+    node: NodeId,
+    /// The distance that counts.
+    best: AtomicI64,
+    /// When it was heard, in ns of our monotonic clock.
+    since: AtomicU64,
+    /// The largest since then.
+    next: AtomicI64,
 }
 
 impl WallClocks {
     /// Of these other nodes, none heard of so far.
     #[must_use]
     pub fn new(peers: impl IntoIterator<Item = NodeId>) -> Self {
-        Self { peers: peers.into_iter().map(|node| (node, AtomicI64::new(UNHEARD))).collect() }
+        Self { peers: peers.into_iter().map(PeerClock::new).collect() }
     }
 
     /// A message of `node` said so when it was sent; it is now `now`. Unknown nodes are ignored.
     pub fn observe(&self, node: NodeId, wall: Timestamp, now: Monotonic) {
-        if let Some((_, distance)) = self.peers.iter().find(|(peer, _)| *peer == node) {
-            distance.store(distance_of(wall, now), Ordering::Relaxed);
+        if let Some(peer) = self.peers.iter().find(|peer| peer.node == node) {
+            peer.observe(distance_of(wall, now), now);
         }
     }
 
@@ -68,7 +85,7 @@ impl WallClocks {
     #[must_use]
     pub fn median(&self, now: Monotonic, wall: Timestamp) -> Option<Timestamp> {
         let nodes = self.peers.len() + 1;
-        let mut known: Vec<i64> = self.heard().map(|(_, distance)| distance).collect();
+        let mut known: Vec<i64> = self.heard().collect();
         known.push(distance_of(wall, now));
         if known.len() <= nodes / 2 {
             return None;
@@ -86,15 +103,32 @@ impl WallClocks {
     /// Each peer's wall clock minus ours, in ms; `None` of those never heard of.
     pub fn offsets(&self, now: Monotonic, wall: Timestamp) -> impl Iterator<Item = (NodeId, Option<i64>)> + '_ {
         let own = distance_of(wall, now);
-        self.peers.iter().map(move |(node, distance)| {
-            let distance = distance.load(Ordering::Relaxed);
-            (*node, (distance != UNHEARD).then(|| distance.saturating_sub(own) / NANOS_PER_MILLI.cast_signed()))
+        self.peers.iter().map(move |peer| {
+            let distance = peer.best.load(Ordering::Relaxed);
+            (peer.node, (distance != UNHEARD).then(|| distance.saturating_sub(own) / NANOS_PER_MILLI.cast_signed()))
         })
     }
 
-    fn heard(&self) -> impl Iterator<Item = (NodeId, i64)> + '_ {
-        let distances = self.peers.iter().map(|(node, distance)| (*node, distance.load(Ordering::Relaxed)));
-        distances.filter(|(_, distance)| *distance != UNHEARD)
+    fn heard(&self) -> impl Iterator<Item = i64> + '_ {
+        self.peers.iter().map(|peer| peer.best.load(Ordering::Relaxed)).filter(|distance| *distance != UNHEARD)
+    }
+}
+
+impl PeerClock {
+    fn new(node: NodeId) -> Self {
+        Self { node, best: AtomicI64::new(UNHEARD), since: AtomicU64::new(0), next: AtomicI64::new(UNHEARD) }
+    }
+
+    fn observe(&self, distance: i64, now: Monotonic) {
+        let next = self.next.load(Ordering::Relaxed).max(distance);
+        let old = now.0.saturating_sub(self.since.load(Ordering::Relaxed)) >= nanos_of(BELIEVED_AFTER);
+        if distance >= self.best.load(Ordering::Relaxed) || old {
+            self.best.store(next, Ordering::Relaxed);
+            self.since.store(now.0, Ordering::Relaxed);
+            self.next.store(UNHEARD, Ordering::Relaxed);
+        } else {
+            self.next.store(next, Ordering::Relaxed);
+        }
     }
 }
 
@@ -107,15 +141,17 @@ pub struct ClusterClock {
     /// The newest stamp seen or given.
     last: Timestamp,
     leading: bool,
-    /// How many wall clocks the farthest jump of this leadership rests on.
+    /// How many wall clocks this leadership has learned of.
     clocks: usize,
+    /// Until then a median ahead is taken over at once.
+    settled: Monotonic,
 }
 
 impl ClusterClock {
     /// Of a replica whose newest applied stamp is `last`.
     #[must_use]
     pub fn new(last: Timestamp, now: Monotonic) -> Self {
-        Self { reading: nanos(last), at: now, last, leading: false, clocks: 0 }
+        Self { reading: nanos(last), at: now, last, leading: false, clocks: 0, settled: now }
     }
 
     /// An entry with this stamp was applied here.
@@ -137,15 +173,21 @@ impl ClusterClock {
         self.advance(now);
         self.leading = true;
         self.clocks = 0;
+        self.settled = now.after(SETTLES_IN);
         self.reading = self.reading.max(nanos(self.last)).max(median.map_or(0, nanos));
     }
 
-    /// So many wall clocks are known now. If they are more than before, a median ahead is taken over at once: that of a
-    /// bare majority may be a wrong clock's that is behind, and what was lost with it would take steering for ever to
-    /// make up. Clocks that step later are steered towards like any others.
+    /// So many wall clocks are known now. If they are more than before, and for a while after, a median ahead is taken
+    /// over at once: that of a bare majority may be a wrong clock's that is behind, that of a first message may be late,
+    /// and what was lost with them would take steering for ever to make up. Clocks that step later are steered towards
+    /// like any others.
     pub fn learn(&mut self, now: Monotonic, clocks: usize, median: Option<Timestamp>) {
-        if let Some(median) = median.filter(|_| self.leading && clocks > self.clocks) {
+        let Some(median) = median.filter(|_| self.leading) else { return };
+        if clocks > self.clocks {
             self.clocks = clocks;
+            self.settled = now.after(SETTLES_IN);
+        }
+        if now < self.settled {
             self.advance(now);
             self.reading = self.reading.max(nanos(median));
         }
@@ -231,6 +273,10 @@ fn distance_of(time: Timestamp, now: Monotonic) -> i64 {
 
 fn at_distance(distance: i64, now: Monotonic) -> Timestamp {
     Timestamp(u64::try_from(distance.saturating_add(signed(now))).unwrap_or(0) / NANOS_PER_MILLI)
+}
+
+fn nanos_of(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn signed(now: Monotonic) -> i64 {

@@ -16,9 +16,9 @@ pub struct Config {
     /// clocks that are not wrong, and what steering (500 parts per million) had no time to make up. A clock that jumped
     /// by an hour is wrong and does not count.
     pub clock_tolerance: Millis,
-    /// How far the stamps may be behind it. With a wrong clock and a node away, the lower median of the clocks that are
-    /// heard of may be the wrong one's: nothing is early, but the time of an outage is not made up.
-    pub clock_lag: Millis,
+    /// Whether a node's wall clock is wrong. Then the lower median of two clocks may be its, and the stamps of a leader
+    /// that has heard of no third one behind by any time; see `expiry`.
+    pub wrong_clock: bool,
     /// The servers' tick.
     pub tick: Duration,
     /// How long a leader that is seen idle may be unable to propose without anybody seeing why: a hand-over of its
@@ -35,7 +35,7 @@ impl Default for Config {
             shards: 1,
             limits: Limits::default(),
             clock_tolerance: Millis(250),
-            clock_lag: Millis(250),
+            wrong_clock: false,
             tick: Duration::from_millis(10),
             unseen_outage: Duration::from_secs(2),
             history_is_complete: true,

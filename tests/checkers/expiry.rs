@@ -5,6 +5,9 @@
 //! early". Cluster time is the median of all nodes' true wall clocks, the tolerance `Config::clock_tolerance`.
 //! - That nothing expires before the stamp of an entry says so is the model's to see (`conservation`). Here: no stamp is
 //!   ahead of cluster time, nor behind it, by more than the tolerance when its entry is proposed.
+//! - Behind it may be, with a wrong clock in the world, what a leader stamps that has heard of fewer than three clocks of
+//!   three or more since it started: of two clocks that differ nobody can tell which is wrong, and the lower one is
+//!   never early. That ends `CATCH_UP` after it has heard of a third.
 //! - An entry that is proposed 20 ms and a tick or more after a deadline, by a leader that had applied the reservation
 //!   by then, expires it, unless an `Expire` is on its way.
 //! - A leader that has nothing on its way and takes its turns lets no deadline pass by more than that.
@@ -26,13 +29,18 @@ use crate::observation::{LogEntry, Observation, Queues, Seen};
 /// Within this time of its deadline a reservation is back in stock.
 const IN_TIME: Duration = Duration::from_millis(20);
 
+/// So long after a leader has heard of enough clocks its stamps are right: a first message may have been held up.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
 /// See the module.
 #[derive(Debug)]
 pub struct Expiry {
     ledger: SharedLedger,
     judged: BTreeMap<ShardId, u64>,
-    /// By index and term: who proposed it when.
-    proposals: BTreeMap<(ShardId, u64, u64), (NodeId, Moment)>,
+    /// By index and term: who proposed it when, and whether it may have been behind.
+    proposals: BTreeMap<(ShardId, u64, u64), (NodeId, Moment, bool)>,
+    /// Since when a node has heard of three clocks.
+    enough: BTreeMap<NodeId, Moment>,
     /// When each replica had applied what.
     applied: BTreeMap<(NodeId, ShardId), Vec<(u64, Moment)>>,
     leaders: BTreeMap<ShardId, (u64, NodeId)>,
@@ -48,6 +56,7 @@ impl Expiry {
             ledger,
             judged: BTreeMap::new(),
             proposals: BTreeMap::new(),
+            enough: BTreeMap::new(),
             applied: BTreeMap::new(),
             leaders: BTreeMap::new(),
             overdue: BTreeMap::new(),
@@ -56,9 +65,17 @@ impl Expiry {
 
     fn appends(&mut self, at: Moment, node: NodeId, shard: ShardId, entries: &[LogEntry]) {
         self.overdue.remove(&(node, shard));
+        let excused = self.may_be_behind(node, at);
         for entry in entries {
-            self.proposals.entry((shard, entry.index.0, entry.term)).or_insert((node, at));
+            self.proposals.entry((shard, entry.index.0, entry.term)).or_insert((node, at, excused));
         }
+    }
+
+    /// Whether a node may be unable to tell that a clock is wrong.
+    fn may_be_behind(&self, node: NodeId, at: Moment) -> bool {
+        let since = self.enough.get(&node);
+        let caught_up = since.is_some_and(|since| at.0 > since.0 + nanos(CATCH_UP));
+        self.ledger.borrow().config().wrong_clock && !caught_up
     }
 
     fn judge(&mut self, shard: ShardId) -> Result<(), String> {
@@ -68,11 +85,11 @@ impl Expiry {
         while let Some(entry) = log.entry(*judged + 1) {
             *judged += 1;
             let index = *judged;
-            let Some((node, at)) = self.proposals.remove(&(shard, index, entry.term)) else { continue };
+            let Some((node, at, excused)) = self.proposals.remove(&(shard, index, entry.term)) else { continue };
             let before =
                 index.checked_sub(1).and_then(|before| log.entry(before)).map_or(Timestamp(0), |one| one.stamp);
             if entry.stamp > before {
-                honest(&ledger, entry, at)
+                honest(&ledger, entry, at, excused)
                     .map_err(|what| format!("shard {shard}, entry {index}, proposed by node {node}: {what}"))?;
             }
             let applied = self.applied.get(&(node, shard)).map_or(&[][..], Vec::as_slice);
@@ -85,7 +102,7 @@ impl Expiry {
     /// A turn of a node has ended.
     fn turn(&mut self, at: Moment, node: NodeId, shard: ShardId, queues: &Queues) -> Result<(), String> {
         let ledger = self.ledger.borrow();
-        let slack = ledger.config().clock_lag.0 + millis(allowed(ledger.config()));
+        let slack = ledger.config().clock_tolerance.0 + millis(allowed(ledger.config()));
         let leads = self.leaders.get(&shard).is_some_and(|(term, leader)| {
             let open = ledger.shard(shard).and_then(|log| log.entry(log.last())).is_some_and(|last| last.term == *term);
             *leader == node && open
@@ -93,7 +110,8 @@ impl Expiry {
         let applied = self.applied.get(&(node, shard)).and_then(|applied| applied.last());
         let idle = leads && queues.in_flight.0 == 0 && applied.is_some_and(|(index, _)| *index >= ledger.last(shard));
         let due = ledger.shard(shard).and_then(|log| log.model().next_deadline());
-        let due = due.filter(|(deadline, _)| idle && ledger.cluster_time(at).0 > deadline.0 + slack);
+        let due = due.filter(|_| idle && !self.may_be_behind(node, at));
+        let due = due.filter(|(deadline, _)| ledger.cluster_time(at).0 > deadline.0 + slack);
         let Some((deadline, id)) = due else {
             self.overdue.remove(&(node, shard));
             return Ok(());
@@ -116,8 +134,10 @@ impl Expiry {
     fn quiescent(&self, at: Moment) -> Result<(), String> {
         let ledger = self.ledger.borrow();
         let now = ledger.cluster_time(at);
-        let slack = ledger.config().clock_lag.0 + millis(allowed(ledger.config()));
-        let mut next = ledger.shards().filter_map(|(shard, log)| Some((shard, log.model().next_deadline()?)));
+        let slack = ledger.config().clock_tolerance.0 + millis(allowed(ledger.config()));
+        let strict = |shard: &ShardId| !self.leaders.get(shard).is_some_and(|(_, node)| self.may_be_behind(*node, at));
+        let shards = ledger.shards().filter(|(shard, _)| strict(shard));
+        let mut next = shards.filter_map(|(shard, log)| Some((shard, log.model().next_deadline()?)));
         next.find(|(_, (deadline, _))| deadline.0 + slack < now.0).map_or(Ok(()), |(shard, (deadline, id))| {
             Err(format!("at quiescence, at {now}, reservation {id} of shard {shard} lives on, due at {deadline}"))
         })
@@ -150,7 +170,14 @@ impl Checker for Expiry {
                 self.applied.entry((*node, *shard)).or_default().push((last, seen.at));
                 judged
             }
+            Observation::Clocks { node, heard } => {
+                if *heard >= 3 {
+                    self.enough.entry(*node).or_insert(seen.at);
+                }
+                Ok(())
+            }
             Observation::Started { node } | Observation::Ended { node, .. } => {
+                self.enough.remove(node);
                 self.leaders.retain(|_, (_, leader)| leader != node);
                 self.applied.retain(|(of, _), _| of != node);
                 self.overdue.retain(|(of, _), _| of != node);
@@ -169,11 +196,11 @@ impl Checker for Expiry {
 }
 
 /// Whether an entry's stamp was near cluster time when it was proposed.
-fn honest(ledger: &Ledger, entry: &Committed, at: Moment) -> Result<(), String> {
+fn honest(ledger: &Ledger, entry: &Committed, at: Moment, excused: bool) -> Result<(), String> {
     let (now, tolerance) = (ledger.cluster_time(at), ledger.config().clock_tolerance);
     if entry.stamp.0 > now.0 + tolerance.0 {
         Err(format!("its stamp {} is ahead of cluster time {now}: what is due then is early", entry.stamp))
-    } else if entry.stamp.0 + ledger.config().clock_lag.0 < now.0 {
+    } else if !excused && entry.stamp.0 + tolerance.0 < now.0 {
         Err(format!("its stamp {} is behind cluster time {now}: what is due then is late", entry.stamp))
     } else {
         Ok(())
@@ -294,6 +321,34 @@ mod tests {
             stage.log.push(entry);
             stage.pass(400);
             assert_eq!(property(stage.apply(NODES[0], &[reserve(2)])), "expiry", "{ahead} {behind}");
+        }
+    }
+
+    #[test]
+    fn a_stamp_is_behind_only_where_two_clocks_of_three_decide() {
+        let world = |wrong_clock| Config { wrong_clock, ..Config::default() };
+        // Whether a clock is wrong, how many were heard of, how long ago, whether a stamp may be behind.
+        let table = [
+            (true, 2, 9000, true),
+            (true, 3, 500, true),
+            (true, 3, 2500, false),
+            (false, 2, 9000, false),
+            (false, 3, 500, false),
+        ];
+        for (wrong_clock, heard, before, may) in table {
+            let mut stage = Stage::with(world(wrong_clock), |ledger| vec![Box::new(Expiry::new(ledger))]);
+            stage.show(Observation::Leads { node: NODES[0], shard: SHARD, term: 1 }).unwrap();
+            stage.show(Observation::Clocks { node: NODES[0], heard }).unwrap();
+            stage.run(&[product(1, 5)]).unwrap();
+            let now = stage.now;
+            stage.pass(before - 300);
+            let entry = stage.entry(&[reserve(2)]);
+            stage.now = now;
+            stage.pass(before);
+            let entries = std::slice::from_ref(&entry);
+            stage.show(Observation::Appends { node: NODES[0], shard: SHARD, entries, hard_state: None }).unwrap();
+            stage.log.push(entry);
+            assert_eq!(stage.apply(NODES[0], &[reserve(2)]).is_ok(), may, "{wrong_clock} {heard} {before}");
         }
     }
 

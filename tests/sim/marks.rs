@@ -59,6 +59,7 @@ pub const DECLARED: &[&str] = &[
     "wall_clock_jumped_forward",
     "wall_clock_jumped_back",
     "clock_drifts",
+    "leader_heard_two_clocks",
     // replication
     "leader_elected",
     "leader_changed",

@@ -139,6 +139,10 @@ impl Run {
         }
         if self.scenario.faults.on(Fault::BadSnapshots) {
             self.marks.reach("nothing_behind_snapshots");
+            self.counters.count("runs_that_keep_nothing_behind_snapshots");
+        }
+        if self.nodes.len() > 3 {
+            self.counters.count("runs_of_five_nodes");
         }
         for actor in 0..self.actors.len() {
             self.tell(actor, Happened::Begins);

@@ -172,17 +172,51 @@ fn time_that_a_wrong_clock_hid_is_made_up_when_the_others_are_heard() {
     clocks.observe(NodeId(3), right(6), at(6));
     clock.learn(at(6), clocks.known(), clocks.median(at(6), right(6)));
     assert_eq!(clock.stamp(at(6), clocks.median(at(6), right(6))), right(6));
-    // Two clocks step an hour forth: nothing new was heard of, so they are steered towards.
-    clocks.observe(NodeId(2), shifted(right(7), 3_600_000), at(7));
-    clocks.observe(NodeId(3), shifted(right(7), 3_600_000), at(7));
-    clock.learn(at(7), clocks.known(), clocks.median(at(7), right(7)));
-    assert_eq!(clock.stamp(at(7), clocks.median(at(7), right(7))), right(7));
+    // Two clocks step an hour forth: nothing new was heard of for a while, so they are steered towards.
+    clocks.observe(NodeId(2), shifted(right(8), 3_600_000), at(8));
+    clocks.observe(NodeId(3), shifted(right(8), 3_600_000), at(8));
+    clock.learn(at(8), clocks.known(), clocks.median(at(8), right(8)));
+    assert_eq!(clock.stamp(at(8), clocks.median(at(8), right(8))), shifted(right(8), 1));
     // A wrong clock ahead is never the lower median.
     let clocks = three_nodes();
     clocks.observe(NodeId(2), shifted(right(8), 3_600_000), at(8));
     clock.lead(at(8), clocks.median(at(8), right(8)));
     clock.learn(at(8), clocks.known(), clocks.median(at(8), right(8)));
-    assert_eq!(clock.stamp(at(8), clocks.median(at(8), right(8))), right(8));
+    assert_eq!(clock.stamp(at(8), clocks.median(at(8), right(8))), shifted(right(8), 1));
+}
+
+#[test]
+fn a_first_message_that_was_late_does_not_set_the_clock() {
+    let clocks = three_nodes();
+    // A restart after a minute. One peer's clock is an hour slow, the other's first message was held up for 3 s.
+    clocks.observe(NodeId(2), shifted(right(60), -3_600_000), at(60));
+    clocks.observe(NodeId(3), right(57), at(60));
+    let mut clock = ClusterClock::new(right(0), at(60));
+    clock.lead(at(60), clocks.median(at(60), right(60)));
+    clock.learn(at(60), clocks.known(), clocks.median(at(60), right(60)));
+    assert_eq!(clock.stamp(at(60), clocks.median(at(60), right(60))), right(57), "it cannot know better");
+    clocks.observe(NodeId(3), right(61), at(61));
+    clock.learn(at(61), clocks.known(), clocks.median(at(61), right(61)));
+    assert_eq!(clock.stamp(at(61), clocks.median(at(61), right(61))), right(61));
+}
+
+#[test]
+fn a_late_message_makes_no_clock_slow_but_a_slow_clock_is_believed() {
+    let clocks = three_nodes();
+    let median = |second| clocks.median(at(second), right(second));
+    let both = |said: u64, second: u64| {
+        [2, 3].iter().for_each(|node| clocks.observe(NodeId(*node), right(said), at(second)));
+    };
+    both(10, 10);
+    both(9, 13);
+    assert_eq!(median(13), Some(right(13)), "what took four seconds says nothing");
+    // From now on both are two seconds behind.
+    for second in 14..=20 {
+        both(second - 2, second);
+    }
+    assert_eq!(median(20), Some(right(18)));
+    both(21, 21);
+    assert_eq!(median(21), Some(right(21)), "what is ahead is believed at once");
 }
 
 #[test]

@@ -6,9 +6,9 @@
 
 use std::io;
 
-use doorbuster_raft::SnapshotSend;
 use doorbuster_raft::snapshot::SnapshotReader;
 use doorbuster_raft::transport::{SnapshotOffer, SnapshotReceipt};
+use doorbuster_raft::{SnapshotMark, SnapshotSend};
 
 use super::{Job, NodeId, ShardId, Solo};
 use crate::shard::Event;
@@ -21,12 +21,12 @@ impl Solo {
     }
 
     /// What the archive's thread does: writes one snapshot, or reads one that was received. The next turn learns of it,
-    /// and says what failed.
-    pub fn archive(&mut self) {
-        let Some(job) = self.jobs.pop_front() else { return };
-        if let Some((shard, event)) = self.archive.perform(job) {
-            self.desk.inboxes.push_event(shard, event);
-        }
+    /// and says what failed. Gives what was written, for whoever watches.
+    pub fn archive(&mut self) -> Option<(ShardId, SnapshotMark)> {
+        let (shard, event) = self.archive.perform(self.jobs.pop_front()?)?;
+        let written = if let Event::SnapshotWritten(mark, true) = &event { Some((shard, *mark)) } else { None };
+        self.desk.inboxes.push_event(shard, event);
+        written
     }
 
     /// Opens the snapshot that a follower needs.

@@ -17,6 +17,8 @@ use crate::history::Moment;
 pub(crate) struct Window {
     pub from: Timestamp,
     pub until: Timestamp,
+    /// A leader that could not tell which clock is wrong may have been behind (see `expiry`), but not behind the log.
+    pub may_lag: bool,
 }
 
 impl Window {
@@ -25,7 +27,14 @@ impl Window {
         Self {
             from: Timestamp(ledger.cluster_time(called).0.saturating_sub(tolerance.0)),
             until: ledger.cluster_time(returned).plus(tolerance),
+            may_lag: ledger.config().wrong_clock,
         }
+    }
+
+    /// The same, as a leader with the state after this entry may see it.
+    fn after(&self, log: &ShardLedger, index: u64) -> Self {
+        let stamp = log.entry(index).filter(|_| self.may_lag).map_or(self.from, |entry| entry.stamp);
+        Self { from: self.from.min(stamp), ..*self }
     }
 }
 
@@ -39,7 +48,7 @@ pub(super) fn is_true(log: &ShardLedger, index: u64, reserve: &Reserve, refusal:
         let same = (made.product, made.user, made.quantity) == asked && (ttl == Millis(0) || ttl == wants);
         return *refusal == Refusal::ConflictingRetry && !same;
     }
-    if let Some(answer) = of_the_sale(product, refusal, window) {
+    if let Some(answer) = of_the_sale(product, refusal, &window.after(log, index)) {
         return answer;
     }
     let quantity = reserve.quantity;

@@ -7,8 +7,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use doorbuster_protocol::types::Millis;
-
 use crate::checkers;
 use crate::sim::workload::{self, Shape};
 use crate::sim::{Fault, Faults, Outcome, Scenario, World};
@@ -96,14 +94,12 @@ impl Recipe {
         let (mut scenario, shape) = self.build()?;
         scenario.trace = trace;
         let wrong_clock = scenario.faults.on(Fault::WallClockOff) || scenario.faults.on(Fault::WallClockJump);
-        let span = u64::try_from(scenario.span.as_millis()).unwrap_or(u64::MAX);
-        let usual = checkers::Config::default();
         let actors = workload::actors(&shape, scenario.shards);
         let checkers = checkers::all(checkers::Config {
             shards: scenario.shards,
             tick: scenario.tick,
-            clock_lag: if wrong_clock { Millis(span) } else { usual.clock_lag },
-            ..usual
+            wrong_clock,
+            ..checkers::Config::default()
         });
         Ok(World::new(scenario, actors, checkers).run())
     }

@@ -80,10 +80,14 @@ impl Run {
         (node.turn_at, node.flushing, node.archiving) = (None, false, false);
         node.applied.iter_mut().for_each(|applied| *applied = 0);
         node.led.iter_mut().for_each(|led| *led = None);
+        node.clocks_heard = 0;
         let (life, id) = (node.life, node.id);
         self.see(Observation::Started { node: id });
         self.observe_shards(at, &[]);
         self.want_turn(at, now.0);
+        if life == 1 {
+            self.arm_first_meeting(at);
+        }
         self.schedule.after(KEEPALIVE, Event::Keepalive { node: at, life });
         for other in (0..self.nodes.len()).filter(|other| *other != at) {
             self.schedule.after(MS + self.pace.below(5 * MS), Event::PeerConnect { from: at, to: other, life });

@@ -58,6 +58,8 @@ pub(super) struct Node {
     pub(super) archiving: bool,
     pub(super) slow_disk: bool,
     pub(super) slow_node: bool,
+    /// How many wall clocks its process was last seen to have heard of.
+    pub(super) clocks_heard: usize,
     /// By shard: the last index seen applied, and the term it was last seen leading in.
     pub(super) applied: Vec<u64>,
     pub(super) led: Vec<Option<u64>>,
@@ -87,6 +89,7 @@ impl Node {
             archiving: false,
             slow_disk: false,
             slow_node: false,
+            clocks_heard: 0,
             applied: vec![0; shards],
             led: vec![None; shards],
             shadows: vec![Shadow::default(); shards],

@@ -18,12 +18,26 @@ impl Run {
 
     /// After a node's turn (or start): what it wrote, whom it leads, what it applied, how full it is.
     pub(super) fn observe_shards(&mut self, at: usize, appended: &[Append]) {
+        self.observe_clocks(at);
         for append in appended {
             self.observe_append(at, append);
         }
         for shard in 0..self.scenario.shards {
             self.observe_role(at, ShardId(shard));
             self.observe_state(at, ShardId(shard));
+        }
+    }
+
+    fn observe_clocks(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let Some(heard) = node.solo.as_ref().map(|solo| solo.desk().wall_clocks.known()) else { return };
+        let (id, before) = (node.id, std::mem::replace(&mut node.clocks_heard, heard));
+        if heard > before {
+            self.see(Observation::Clocks { node: id, heard });
+        }
+        if heard < 3 && self.nodes[at].leads_any() {
+            self.marks.reach("leader_heard_two_clocks");
+            self.counters.count("turns_of_leaders_that_heard_two_clocks");
         }
     }
 

@@ -11,6 +11,7 @@ use super::super::disk::Damage;
 use super::super::faults::Fault;
 use super::super::net::MS;
 use super::super::port::Link;
+use super::super::rng::Rng;
 use super::events::Event;
 use super::life::End;
 use super::node::{Fate, Replaced};
@@ -230,6 +231,15 @@ impl Run {
         let count = self.plague.between(1, 20);
         let disk = &self.nodes[at].disk;
         if fault == Fault::SyncError { disk.fail_sync_after(count) } else { disk.short_write_after(count) }
+    }
+
+    /// Syncs may fail when a node makes its peers' acquaintance, too: that is the first thing it does, once in its life, and
+    /// no strike comes so early.
+    pub(super) fn arm_first_meeting(&mut self, at: usize) {
+        let mut rng = Rng::new(self.scenario.seed).stream("first meeting").numbered(at as u64);
+        if self.scenario.faults.on(Fault::SyncError) && rng.percent(10) {
+            self.nodes[at].disk.fail_sync_after(rng.between(1, 4));
+        }
     }
 
     /// Something that lasts for a while.

@@ -91,10 +91,24 @@ impl Run {
         }
         match archived {
             None => self.ends(at, End::Killed),
-            Some(_) => {
+            Some(written) => {
+                if let Some((shard, mark)) = written.flatten() {
+                    self.snapshot_written(at, shard, mark.index);
+                }
                 self.see_to_disk(at);
                 self.stir(at);
             }
+        }
+    }
+
+    fn snapshot_written(&mut self, at: usize, shard: ShardId, index: u64) {
+        self.marks.reach("snapshot_written");
+        self.counters.count("snapshots_written");
+        let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != at);
+        let mut lasts = others.filter_map(|(_, node)| Some(node.solo.as_ref()?.shard(shard)?.raft().last));
+        // What it lacks is cut off, or soon will be.
+        if self.nodes[at].leads(shard).is_some() && lasts.any(|last| last < index) {
+            self.marks.reach("snapshot_while_lagging");
         }
     }
 
