@@ -70,6 +70,17 @@ pub enum Observation<'a> {
         /// Of what.
         shard: ShardId,
     },
+    /// A node's log begins behind a snapshot from now on: its own, or its leader's, which takes the place of what stood there.
+    Covered {
+        /// Which.
+        node: NodeId,
+        /// Of what.
+        shard: ShardId,
+        /// The last entry that the snapshot covers.
+        index: LogIndex,
+        /// Its term.
+        term: u64,
+    },
     /// A node is about to write to its log (not durable yet).
     Appends {
         /// Which.

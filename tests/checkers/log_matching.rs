@@ -70,6 +70,12 @@ impl Checker for LogMatching {
                 self.logs.retain(|(of, _), _| of != node);
                 Ok(())
             }
+            Observation::Covered { node, shard, index, term } => {
+                let log = self.logs.entry((*node, *shard)).or_default();
+                *log = log.split_off(&(index.0 + 1));
+                log.insert(index.0, *term);
+                Ok(())
+            }
             // A snapshot may have replaced the log.
             Observation::Applied { node, shard, entries: [], .. } => {
                 self.logs.remove(&(*node, *shard));
@@ -107,6 +113,18 @@ mod tests {
         append(&mut checker, 2, &[entry(1, 1, "a"), entry(2, 2, "x")]).unwrap();
         append(&mut checker, 1, &[entry(2, 2, "x"), entry(3, 2, "y")]).unwrap();
         assert_eq!(append(&mut checker, 2, &[entry(3, 2, "y")]), Ok(()));
+    }
+
+    #[test]
+    fn a_snapshot_takes_the_place_of_what_stood_there() {
+        for (term, fine) in [(2, true), (1, false)] {
+            let mut checker = LogMatching::default();
+            append(&mut checker, 1, &[entry(1, 1, "a"), entry(2, 1, "b"), entry(3, 1, "c")]).unwrap();
+            append(&mut checker, 2, &[entry(1, 1, "a"), entry(2, 2, "x"), entry(3, 2, "y")]).unwrap();
+            let what = Observation::Covered { node: NodeId(1), shard: ShardId(0), index: LogIndex(2), term };
+            checker.see(&Seen { at: Moment(0), what }).unwrap();
+            assert_eq!(append(&mut checker, 1, &[entry(3, 2, "y")]).is_ok(), fine, "{term}");
+        }
     }
 
     #[test]

@@ -55,6 +55,9 @@ impl Run {
             self.marks.reach("entries_replaced");
         }
         let (node, shard, hard_state) = (self.nodes[at].id, ShardId(append.shard), append.hard_state);
+        if let Some(mark) = append.mark {
+            self.see(Observation::Covered { node, shard, index: LogIndex(mark.index), term: mark.term });
+        }
         self.see(Observation::Appends { node, shard, entries: &entries, hard_state });
     }
 
