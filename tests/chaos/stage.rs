@@ -190,7 +190,15 @@ fn gateway_settings() -> Table {
         ("auth", table(&[])),
         ("deadline_ms", Value::from(1500)),
         ("limits", table(&[("address_per_second", Value::from(0))])),
-        ("payment", table(&[("simulator", simulator)])),
+        // What a killed gateway leaves behind is taken up before its pin ends.
+        (
+            "payment",
+            table(&[
+                ("simulator", simulator),
+                ("sweep_every_ms", Value::from(300)),
+                ("sweep_after_ms", Value::from(800)),
+            ]),
+        ),
     ];
     fields.into_iter().map(|(field, value)| (field.to_owned(), value)).collect()
 }

@@ -136,15 +136,13 @@ impl Visit<'_> {
             let declined = self.rng.random_bool(0.2);
             let card = if declined { "tok_declined" } else { "tok_visa" };
             let payment = Payment { target, attempt };
-            // Each may be given, at any time from now on.
-            let mut maybe = vec![Command::BeginPayment(payment)];
-            match declined {
-                true => maybe.push(Command::PaymentFailed(payment)),
-                false => {
-                    maybe.push(Command::Confirm(target));
-                    maybe.push(Command::LatePayment(LatePayment { target, quantity }));
-                    maybe.push(Command::RefundDone(target));
-                }
+            // Each may be given, at any time from now on, by any gateway: one that does not know the charge of another, which
+            // was killed, ends the payment as failed.
+            let mut maybe = vec![Command::BeginPayment(payment), Command::PaymentFailed(payment)];
+            if !declined {
+                maybe.push(Command::Confirm(target));
+                maybe.push(Command::LatePayment(LatePayment { target, quantity }));
+                maybe.push(Command::RefundDone(target));
             }
             for command in maybe {
                 self.buyer.record.call(self.buyer.number, RequestBody::Command(command));

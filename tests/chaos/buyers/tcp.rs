@@ -93,6 +93,8 @@ impl Visit<'_> {
         let mut attempt = 1;
         loop {
             let payment = Payment { target, attempt };
+            // A gateway that sweeps finds it, does not know of any charge, and may end it as failed.
+            self.buyer.record.call(self.buyer.number, RequestBody::Command(Command::PaymentFailed(payment)));
             if let Heard::Refused(_) = self.command(Command::BeginPayment(payment)).await {
                 return;
             }
