@@ -20,6 +20,7 @@ pub mod names;
 pub mod output;
 mod overlay;
 mod pay;
+mod payment_simulator;
 mod product;
 mod release;
 mod reserve;
@@ -59,6 +60,8 @@ enum Command {
     Server(Box<server::ServerArgs>),
     /// Run the HTTP gateway
     Gateway(gateway::GatewayArgs),
+    /// Run a payment provider that takes no money, and fails on request
+    PaymentSimulator(payment_simulator::PaymentSimulatorArgs),
     /// Run a whole flash sale on this machine and prove its outcome
     Demo(demo::DemoArgs),
     /// Put products on sale, look at them, change them
@@ -89,7 +92,7 @@ impl Command {
     /// The demo's `--json` names a file for its report; its errors are for people.
     fn wants_json(&self) -> bool {
         match self {
-            Self::Server(_) | Self::Gateway(_) | Self::Demo(_) => false,
+            Self::Server(_) | Self::Gateway(_) | Self::PaymentSimulator(_) | Self::Demo(_) => false,
             Self::Product(args) => args.connection.json,
             Self::Reserve(args) => args.connection.json,
             Self::Pay(args) => args.target.connection.json,
@@ -143,6 +146,7 @@ async fn run(command: Command, output: Output) -> Result<(), CliError> {
         Command::Product(args) => product::run(args, output).await,
         Command::Reserve(args) => reserve::run(args, output).await,
         Command::Pay(args) => pay::run(args, output).await,
+        Command::PaymentSimulator(args) => payment_simulator::run(args).await,
         Command::Confirm(args) => confirm::run(args, output).await,
         Command::Release(args) => release::run(args, output).await,
         Command::Extend(args) => extend::run(args, output).await,

@@ -38,6 +38,7 @@ use orders::{OrderStore, OrderWriter, StoreError};
 pub use routes::bodies;
 use routes::orders::OrderReader;
 pub use saga::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider};
+use saga::remote::RemoteSimulator;
 pub use saga::simulator::Simulator;
 pub use saga::step as payment;
 use saga::sweeper::Sweeper;
@@ -80,7 +81,10 @@ impl Gateway {
     /// A configuration that cannot be used, or an address that cannot be had. Servers that cannot be reached yet are no
     /// error: requests get 503 `no_leader` until they can.
     pub async fn start(config: GatewayConfig) -> Result<Self, GatewayError> {
-        let provider = Arc::new(Simulator::new(config.payment.simulator.clone()));
+        let provider: Arc<dyn PaymentProvider> = match config.payment.simulator.url.as_str() {
+            "" => Arc::new(Simulator::new(config.payment.simulator.clone())),
+            url => Arc::new(RemoteSimulator::at(url)?),
+        };
         Self::start_with(config, provider).await
     }
 

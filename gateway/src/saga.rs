@@ -8,6 +8,7 @@
 
 pub mod metrics;
 pub mod provider;
+pub mod remote;
 pub mod simulator;
 pub mod step;
 pub mod sweeper;

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::rules::Finding;
 
 /// Each crate's folder, and which of ours it may be built on.
-const DIRECTION: [(&str, &[&str]); 9] = [
+const DIRECTION: [(&str, &[&str]); 10] = [
     ("protocol", &[]),
     ("server/inventory", &["protocol", "planted"]),
     ("server/gate", &["protocol", "inventory", "planted"]),
@@ -15,7 +15,8 @@ const DIRECTION: [(&str, &[&str]); 9] = [
     ("server", &["protocol", "inventory", "gate", "raft", "planted"]),
     ("client", &["protocol", "planted"]),
     ("gateway", &["protocol", "client", "planted"]),
-    ("cli", &["protocol", "client", "gateway", "server", "planted"]),
+    ("gateway/payment-simulator", &[]),
+    ("cli", &["protocol", "client", "gateway", "payment-simulator", "server", "planted"]),
     ("tests/planted", &[]),
 ];
 

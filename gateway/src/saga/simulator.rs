@@ -1,6 +1,6 @@
 //! A payment provider that takes no money, for demonstrations and tests. What it answers to a charge depends only on the
 //! reservation, the attempt, the card token and the configuration, so it is the same on any gateway; what it has answered
-//! it keeps, in memory, for those who ask by key.
+//! it keeps, in memory, for those who ask by key. The one that outlives gateways is a process: see `remote`.
 //!
 //! `tok_declined` and `tok_insufficient_funds` are always declined; `tok_unreachable` never arrives, and `tok_lost_answer`
 //! is charged without an answer; any other token is declined at the configured rate.
@@ -177,7 +177,12 @@ mod tests {
     }
 
     fn simulator(decline_rate: f64) -> Simulator {
-        Simulator::new(SimulatorConfig { min_latency_ms: 1, max_latency_ms: 3, decline_rate })
+        Simulator::new(SimulatorConfig {
+            min_latency_ms: 1,
+            max_latency_ms: 3,
+            decline_rate,
+            ..SimulatorConfig::default()
+        })
     }
 
     #[tokio::test]

@@ -198,7 +198,7 @@ impl Saga {
             tell.send_replace(Some(outcome));
             drop(place);
             if let (Lane::Payment(..), Outcome::RefundDue) = (lane, outcome) {
-                saga.refund_at_once(run);
+                saga.refund_at_once(&run);
             }
         });
         watch
@@ -225,9 +225,11 @@ impl Saga {
     }
 
     /// The refund that this payment has come to. Without room it is left to the sweeper, who finds it.
-    fn refund_at_once(self: &Arc<Self>, paid: Run) {
+    fn refund_at_once(self: &Arc<Self>, paid: &Run) {
         if let Ok(permit) = self.sweeps.clone().try_acquire_owned() {
-            self.start(Place { _permit: permit }, Run { work: Work::Refund, patience: PATIENCE, ..paid });
+            let Run { target, quantity, key, .. } = *paid;
+            let refund = Run { target, quantity, key, work: Work::Refund, patience: PATIENCE };
+            self.start(Place { _permit: permit }, refund);
         }
     }
 

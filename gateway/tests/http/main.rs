@@ -8,6 +8,7 @@ mod connections;
 mod operators;
 mod orders;
 mod payments;
+mod provider;
 mod retries;
 mod sale;
 mod specification;

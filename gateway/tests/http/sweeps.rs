@@ -16,7 +16,7 @@ use crate::agent::Agent;
 use crate::cluster::{Cluster, until};
 
 fn simulator() -> Arc<Simulator> {
-    Arc::new(Simulator::new(SimulatorConfig { min_latency_ms: 1, max_latency_ms: 5, decline_rate: 0.0 }))
+    Arc::new(Simulator::new(SimulatorConfig { min_latency_ms: 1, max_latency_ms: 5, ..SimulatorConfig::default() }))
 }
 
 /// Finishes nothing of its own when it is shut down, and nothing of others.
