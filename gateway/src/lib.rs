@@ -30,6 +30,7 @@ mod routes;
 mod saga;
 mod server;
 mod timestamp;
+pub mod webhooks;
 
 use app::App;
 use clock::Stopwatch;

@@ -29,7 +29,7 @@ pub struct Property {
 }
 
 /// All of them.
-pub const PROPERTIES: [Property; 10] = [
+pub const PROPERTIES: [Property; 11] = [
     Property { name: "client_requests", check: client::requests, seeds: client::seeds, memory: (64, 64 << 10) },
     Property { name: "client_answers", check: client::answers, seeds: client::seeds, memory: (64, 64 << 10) },
     Property { name: "client_handshake", check: client::handshake, seeds: client::seeds, memory: (64, 64 << 10) },
@@ -45,6 +45,12 @@ pub const PROPERTIES: [Property; 10] = [
         memory: (1024, 8 << 20),
     },
     Property { name: "http_bodies", check: http::bodies, seeds: http::seeds, memory: (64, 64 << 10) },
+    Property {
+        name: "webhook_signatures",
+        check: http::signatures,
+        seeds: http::signature_seeds,
+        memory: (64, 64 << 10),
+    },
 ];
 
 /// The property of this name.

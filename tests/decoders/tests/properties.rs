@@ -115,6 +115,7 @@ macro_rules! each_holds {
 each_holds! {
     client_requests client_answers client_handshake log_entry peer_messages
     log_segment log_damage snapshot_file snapshot_state http_bodies
+    webhook_signatures
 }
 
 /// The fuzz targets' own lock file, for they are no part of the workspace, has what the workspace has.

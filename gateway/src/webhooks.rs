@@ -1,0 +1,3 @@
+//! What payment providers tell by themselves, over HTTP.
+
+pub mod signature;
