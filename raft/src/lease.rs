@@ -13,7 +13,8 @@
 //! * A process that forgets it by restarting: after a restart a replica promises to nobody for one election timeout.
 //! * A replica that votes for itself: it does not campaign while it is bound.
 //! * A leader that hands over leadership makes others vote at once, bound or not. It gives its lease up for the rest of
-//!   its term before the message that starts this leaves, for that message may arrive arbitrarily late.
+//!   its term before the message that starts this leaves, for that message may arrive arbitrarily late. If nothing comes
+//!   of it, it makes itself be elected in the next term in the same way, where such a message does not count any more.
 //! * Several stamps in flight, repeated or reordered messages: only the newest stamp of the present term counts, and it is
 //!   echoed only for the term in which it was heard.
 
@@ -75,6 +76,11 @@ impl Lease {
     /// Leadership was offered to another node.
     pub(crate) fn give_up(&mut self) {
         self.given_up = true;
+    }
+
+    /// Was it, in this term?
+    pub(crate) fn is_given_up(&self, term: u64) -> bool {
+        self.given_up && term == self.term
     }
 
     /// When the last echo of `node` was sent out as a stamp; `None` if it never echoed in this term.

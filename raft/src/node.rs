@@ -123,6 +123,7 @@ impl<S: StateMachine> Node<S> {
         if !(held_back || campaigns && self.promise.binds(self.now)) {
             self.raw.tick();
         }
+        self.retake();
         self.retry_snapshots();
         self.prefer();
     }
@@ -476,6 +477,23 @@ impl<S: StateMachine> Node<S> {
             store.withhold(node, wait);
             wait
         });
+    }
+
+    /// Leadership was offered to another node, which did not take it: it died, or never heard of it. The lease is given up
+    /// for the rest of the term, so this node leads on in a new one. The others need not wait for that until they are free
+    /// of their promise: it was made to this very node, whose lease is given up, as at any hand-over.
+    fn retake(&mut self) {
+        let (node, raft) = (self.config.node, &mut self.raw.raft);
+        let offered = raft.state == StateRole::Leader && self.lease.is_given_up(raft.term);
+        if !offered || raft.lead_transferee.is_some() || self.standing.stands_back() {
+            return;
+        }
+        let term = raft.term;
+        raft.become_follower(term, raft::INVALID_ID);
+        let take_over = Message { msg_type: MessageType::MsgTimeoutNow, from: node, to: node, term, ..Message::default() };
+        if let Err(error) = self.raw.step(take_over) {
+            panic!("shard {}: leading on in a new term: {error}", self.config.shard);
+        }
     }
 
     fn prefer(&mut self) {

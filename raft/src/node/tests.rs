@@ -255,13 +255,43 @@ fn the_lease_counts_from_the_echoed_stamp_and_needs_an_own_entry() {
     assert!(all.send.iter().any(|(to, message)| (*to, message.raft.msg_type) == (2, MessageType::MsgTimeoutNow)));
     assert_eq!(node.propose(Bytes::from_static(b"x")), Err(ProposeError::Transferring));
     node.step(at(713), PeerMessage::new(say(MessageType::MsgHeartbeatResponse, 2, 1), at(712).0));
-    for now in (720..1400).step_by(20) {
+    for now in (720..1000).step_by(20) {
         node.step(at(now), PeerMessage::new(say(MessageType::MsgHeartbeatResponse, 2, 1), at(now).0));
         node.tick(at(now));
         drain(&mut node, at(now), &mut all);
+        assert_eq!((node.lease_until(), node.status().term), (at(0), 1), "the order to take over may arrive yet");
     }
-    assert!(node.propose(Bytes::from_static(b"x")).is_ok(), "the transfer was given up");
-    assert_eq!(node.lease_until(), at(0), "but the order to take over may still arrive");
+}
+
+#[test]
+fn a_leader_whose_hand_over_came_to_nothing_leads_on_in_a_new_term() {
+    let mut node = elected();
+    let mut all = Effects::default();
+    let mut response = say(MessageType::MsgAppendResponse, 2, 1);
+    response.index = 1;
+    node.step(at(710), PeerMessage::new(response.clone(), at(700).0));
+    assert!(node.transfer_leadership(2));
+    drain(&mut node, at(712), &mut all);
+    assert!(all.send.iter().any(|(to, message)| (*to, message.raft.msg_type) == (2, MessageType::MsgTimeoutNow)));
+    // Node 2 is dead, node 3 answers.
+    all.send.clear();
+    for now in (720..1100).step_by(20) {
+        node.step(at(now), PeerMessage::new(say(MessageType::MsgHeartbeatResponse, 3, 1), at(now).0));
+        node.tick(at(now));
+        drain(&mut node, at(now), &mut all);
+    }
+    let forced = |message: &PeerMessage| {
+        message.raft.msg_type == MessageType::MsgRequestVote && &message.raft.context[..] == b"CampaignTransfer"
+    };
+    assert!(all.send.iter().any(|(to, message)| *to == 3 && message.raft.term == 2 && forced(message)), "{all:?}");
+    node.step(at(1100), peer(say(MessageType::MsgRequestVoteResponse, 3, 2)));
+    drain(&mut node, at(1100), &mut all);
+    assert_eq!(all.role, Some(RoleChange { leader: Some(1), term: 2, leading: true }));
+    response = Message { from: 3, term: 2, index: 2, ..response };
+    node.step(at(1110), PeerMessage::new(response, at(1100).0));
+    drain(&mut node, at(1110), &mut all);
+    assert_eq!(node.lease_until(), at(1100 + 300 - 30));
+    assert!(node.propose(Bytes::from_static(b"x")).is_ok());
 }
 
 #[test]
