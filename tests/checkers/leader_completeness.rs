@@ -112,6 +112,13 @@ impl Checker for LeaderCompleteness {
                 }
                 Ok(())
             }
+            // A snapshot has taken the place of what the log had up to there.
+            Observation::Covered { node, shard, index, term } => {
+                let log = self.logs.entry((*node, *shard)).or_default();
+                *log = log.split_off(&(index.0 + 1));
+                log.insert(index.0, *term);
+                Ok(())
+            }
             Observation::Started { node } => {
                 self.logs.retain(|(of, _), _| of != node);
                 Ok(())
@@ -167,6 +174,18 @@ mod tests {
         append(&mut stage, NODES[2], 2, 0).unwrap();
         let leads = Observation::Leads { node: NODES[2], shard: SHARD, term: 2 };
         assert_eq!(property(stage.show(leads)), "leader_completeness");
+    }
+
+    #[test]
+    fn a_snapshot_takes_the_place_of_what_stood_there() {
+        for (term, fine) in [(1, true), (0, false)] {
+            let mut stage = stage();
+            append(&mut stage, NODES[2], 2, 0).unwrap();
+            let covered = Observation::Covered { node: NODES[2], shard: SHARD, index: LogIndex(2), term };
+            stage.show(covered).unwrap();
+            let leads = Observation::Leads { node: NODES[2], shard: SHARD, term: 2 };
+            assert_eq!(stage.show(leads).is_ok(), fine, "{term}");
+        }
     }
 
     #[test]
