@@ -490,7 +490,8 @@ impl<S: StateMachine> Node<S> {
         }
         let term = raft.term;
         raft.become_follower(term, raft::INVALID_ID);
-        let take_over = Message { msg_type: MessageType::MsgTimeoutNow, from: node, to: node, term, ..Message::default() };
+        let take_over =
+            Message { msg_type: MessageType::MsgTimeoutNow, from: node, to: node, term, ..Message::default() };
         if let Err(error) = self.raw.step(take_over) {
             panic!("shard {}: leading on in a new term: {error}", self.config.shard);
         }
