@@ -1,8 +1,5 @@
 //! The properties of the fuzz targets with random bytes, damaged seeds and an eye on memory.
 
-use std::collections::BTreeSet;
-use std::path::Path;
-
 use doorbuster_decoders::{PROPERTIES, Property, named};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -116,23 +113,4 @@ each_holds! {
     client_requests client_answers client_handshake log_entry peer_messages
     log_segment log_damage snapshot_file snapshot_state http_bodies
     webhook_signatures
-}
-
-/// The fuzz targets' own lock file, for they are no part of the workspace, has what the workspace has.
-#[test]
-fn the_fuzz_targets_are_built_with_the_same_crates() {
-    let packages = |path: &str| -> BTreeSet<String> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-        let lock = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let entry = |entry: &str| {
-            let mut lines = entry.lines().filter(|line| line.starts_with("name = ") || line.starts_with("version = "));
-            Some(format!("{} {}", lines.next()?, lines.next()?))
-        };
-        lock.split("[[package]]").filter_map(entry).collect()
-    };
-    let (workspace, fuzz) = (packages("../../Cargo.lock"), packages("../fuzz/Cargo.lock"));
-    let own = ["doorbuster-fuzz", "libfuzzer-sys", "arbitrary", "cc", "jobserver"];
-    let is_own = |package: &&String| own.iter().any(|name| package.contains(&format!("\"{name}\"")));
-    let others: Vec<_> = fuzz.difference(&workspace).filter(|package| !is_own(package)).collect();
-    assert!(others.is_empty(), "copy Cargo.lock to tests/fuzz and run ./fuzz 1; it has {others:?}");
 }
