@@ -215,7 +215,7 @@ impl<S: StateMachine> Node<S> {
 
     /// Hands leadership to `to`. False: this node does not lead, or `to` is no other replica. Until it has happened or an
     /// election timeout has passed, nothing can be proposed here; leases end at once and, if `to` was told to take over,
-    /// do not come back in this term.
+    /// do not come back in this term; if `to` does not, this node has itself elected in the next.
     pub fn transfer_leadership(&mut self, to: NodeId) -> bool {
         let other = to != self.config.node && self.config.voters.contains(&to);
         if !other || self.raw.raft.state != StateRole::Leader {
