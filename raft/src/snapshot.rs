@@ -53,6 +53,12 @@ pub enum SnapshotError {
         /// The system's reason.
         source: io::Error,
     },
+    /// There is none where there must be one.
+    #[error("the snapshot of shard {shard} is gone from its folder; do not serve without it, replace the node")]
+    Missing {
+        /// Whose snapshot.
+        shard: ShardId,
+    },
     /// What was received is not what was sent.
     #[error("received snapshot of shard {shard} is not what was sent: {what}; it is dropped, the sender tries again")]
     Transfer {

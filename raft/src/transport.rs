@@ -33,7 +33,7 @@ use tokio::task::JoinSet;
 pub use self::frame::{pack_messages, unpack_messages};
 use self::handshake::Identity;
 use self::outgoing::Link;
-pub use self::transfer::{SnapshotOffer, SnapshotReceipt};
+pub use self::transfer::{SnapshotOffer, SnapshotReceipt, TransferOutcome};
 use crate::message::PeerMessage;
 use crate::snapshot::{SnapshotFile, SnapshotStore};
 use crate::types::{NodeId, ShardId};
@@ -127,9 +127,9 @@ pub trait TransportHandler: Send + Sync + 'static {
     /// [`Node::install`](crate::Node::install).
     fn snapshot(&self, from: NodeId, shard: ShardId, message: PeerMessage, stored: SnapshotFile);
 
-    /// How [`Transport::send_snapshot`] ended; `ok`: it is durable there. For
-    /// [`Node::snapshot_sent`](crate::Node::snapshot_sent).
-    fn snapshot_sent(&self, to: NodeId, shard: ShardId, ok: bool);
+    /// How [`Transport::send_snapshot`] ended. For [`Node::snapshot_sent`](crate::Node::snapshot_sent); after
+    /// [`TransferOutcome::Unreadable`] the shard's snapshot is to be written anew.
+    fn snapshot_sent(&self, to: NodeId, shard: ShardId, outcome: TransferOutcome);
 
     /// The incarnation this node remembers of `node`.
     fn known_incarnation(&self, node: NodeId) -> Option<Incarnation>;
@@ -240,7 +240,7 @@ impl Transport {
             if let Err(problem) = &sent {
                 tracing::warn!(peer = to, shard, %problem, "a snapshot was not sent");
             }
-            shared.handler.snapshot_sent(to, shard, sent.is_ok());
+            shared.handler.snapshot_sent(to, shard, TransferOutcome::of(&sent));
         };
         tasks.spawn_on(task, &self.inner.runtime);
     }

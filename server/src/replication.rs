@@ -8,7 +8,7 @@ use crossbeam::channel::Sender;
 use doorbuster_protocol::types::{ShardId, Timestamp};
 use doorbuster_raft::PeerMessage;
 use doorbuster_raft::snapshot::SnapshotFile;
-use doorbuster_raft::transport::{Incarnation, TransportHandler};
+use doorbuster_raft::transport::{Incarnation, TransferOutcome, TransportHandler};
 
 use crate::archive::Job;
 use crate::clock::{self, WallClocks};
@@ -51,8 +51,8 @@ impl TransportHandler for Replication {
         }
     }
 
-    fn snapshot_sent(&self, to: u64, shard: u16, ok: bool) {
-        self.inboxes.push_event(ShardId(shard), Event::SnapshotSent(node_id(to), ok));
+    fn snapshot_sent(&self, to: u64, shard: u16, outcome: TransferOutcome) {
+        self.inboxes.push_event(ShardId(shard), Event::SnapshotSent(node_id(to), outcome));
     }
 
     fn known_incarnation(&self, node: u64) -> Option<Incarnation> {

@@ -68,6 +68,7 @@ pub const DECLARED: &[&str] = &[
     "entries_replaced",
     "snapshot_written",
     "snapshot_sent",
+    "snapshot_unreadable",
     "snapshot_installed",
     "snapshot_stream_broken",
     "snapshot_superseded",

@@ -6,8 +6,33 @@ use bytes::BufMut;
 
 use super::frame::{garbage, take};
 use crate::message::PeerMessage;
-use crate::snapshot::{SnapshotFile, SnapshotReader, SnapshotStore, SnapshotWriter};
+use crate::snapshot::{SnapshotError, SnapshotFile, SnapshotReader, SnapshotStore, SnapshotWriter};
 use crate::types::{NodeId, ShardId, SnapshotMark};
+
+/// How the transfer of a snapshot ended, for its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferOutcome {
+    /// It is durable there.
+    Stored,
+    /// It is not. Asking again later may help.
+    Failed,
+    /// The sender's own snapshot is damaged, or its disk does not give it: asking again does not help, a new one does.
+    Unreadable,
+}
+
+impl TransferOutcome {
+    /// What a transfer that came to `result` is to its sender.
+    #[must_use]
+    pub fn of<T>(result: &io::Result<T>) -> Self {
+        let Err(error) = result else { return Self::Stored };
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<SnapshotError>()) {
+            Some(SnapshotError::Damaged { .. } | SnapshotError::Io { .. } | SnapshotError::Missing { .. }) => {
+                Self::Unreadable
+            }
+            _ => Self::Failed,
+        }
+    }
+}
 
 /// What a sender says before the contents: `shard u16 | length u64 | crc32 u32 | message`.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +54,7 @@ impl SnapshotOffer {
     /// It is not, or cannot be read.
     pub fn of(store: &SnapshotStore, shard: ShardId, message: &PeerMessage) -> io::Result<(Self, SnapshotReader)> {
         let reader = store.read().map_err(io::Error::other)?;
-        let reader = reader.ok_or_else(|| io::Error::other("there is no snapshot to send"))?;
+        let reader = reader.ok_or_else(|| io::Error::other(SnapshotError::Missing { shard }))?;
         let file = reader.file();
         if Some(file.mark) != message.snapshot_mark() {
             return Err(io::Error::other(format!("it is gone, the newest one is {:?}", file.mark)));

@@ -7,7 +7,7 @@ mod party;
 use std::time::Duration;
 
 use doorbuster_raft::SnapshotMark;
-use doorbuster_raft::transport::{Incarnation, QueueLimits};
+use doorbuster_raft::transport::{Incarnation, QueueLimits, TransferOutcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -188,7 +188,7 @@ async fn a_snapshot_travels_from_store_to_store() {
     let file = one.stores[1].write_with(mark, |out| out.write_all(&content)).unwrap();
     one.transport.send_snapshot(2, 1, announcement(1, 2, 40, 3));
     two.wait("the snapshot", |heard| heard.snapshots.len() == 1).await;
-    one.wait("the end of it", |heard| heard.sent == [(2, 1, true)]).await;
+    one.wait("the end of it", |heard| heard.sent == [(2, 1, TransferOutcome::Stored)]).await;
     {
         let heard = two.ears.0.lock();
         let (from, shard, message, stored) = &heard.snapshots[0];
@@ -204,7 +204,7 @@ async fn a_snapshot_that_is_gone_or_cannot_arrive_is_reported() {
     let (one, two) = pair(|_| {}).await;
     one.connected(2).await;
     one.transport.send_snapshot(2, 1, announcement(1, 2, 40, 3));
-    one.wait("nothing to send", |heard| heard.sent == [(2, 1, false)]).await;
+    one.wait("nothing to send", |heard| heard.sent == [(2, 1, TransferOutcome::Unreadable)]).await;
     one.stores[1].write_with(SnapshotMark { index: 50, term: 3 }, |out| out.write_all(b"newer")).unwrap();
     one.transport.send_snapshot(2, 1, announcement(1, 2, 40, 3));
     one.wait("only a newer one", |heard| heard.sent.len() == 2).await;
@@ -213,6 +213,29 @@ async fn a_snapshot_that_is_gone_or_cannot_arrive_is_reported() {
     two.transport.close().await;
     one.transport.send_snapshot(2, 1, announcement(1, 2, 50, 3));
     one.wait("nobody there", |heard| heard.sent.len() == 4).await;
-    assert!(one.ears.0.lock().sent.iter().all(|(_, _, ok)| !ok));
+    assert!(one.ears.0.lock().sent[1..].iter().all(|(_, _, outcome)| *outcome == TransferOutcome::Failed));
     assert!(two.ears.0.lock().snapshots.is_empty());
+}
+
+#[tokio::test]
+async fn a_snapshot_that_has_rotted_is_reported_as_unreadable_and_can_be_replaced() {
+    let (one, two) = pair(|_| {}).await;
+    one.connected(2).await;
+    let mark = SnapshotMark { index: 40, term: 3 };
+    let write = || one.stores[1].write_with(mark, |out| out.write_all(&noise(300_000))).unwrap();
+    let path = write().path;
+    let length = std::fs::metadata(&path).unwrap().len();
+    // In the header: no offer can be made. In a block: the offer has been made, and what was sent is thrown away.
+    for (number, offset) in [3, length / 2].into_iter().enumerate() {
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[usize::try_from(offset).unwrap()] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        one.transport.send_snapshot(2, 1, announcement(1, 2, 40, 3));
+        one.wait("damage", |heard| heard.sent.len() == number + 1).await;
+        assert_eq!(one.ears.0.lock().sent[number], (2, 1, TransferOutcome::Unreadable), "a byte at {offset}");
+        write();
+    }
+    assert!(two.stores[1].newest().unwrap().is_none());
+    one.transport.send_snapshot(2, 1, announcement(1, 2, 40, 3));
+    one.wait("the new one", |heard| heard.sent.last() == Some(&(2, 1, TransferOutcome::Stored))).await;
 }

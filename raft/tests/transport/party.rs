@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use doorbuster_raft::disk::RealDisk;
 use doorbuster_raft::snapshot::{SnapshotFile, SnapshotStore};
-use doorbuster_raft::transport::{Incarnation, QueueLimits, Timing, Transport, TransportConfig, TransportHandler};
+use doorbuster_raft::transport::{
+    Incarnation, QueueLimits, Timing, TransferOutcome, Transport, TransportConfig, TransportHandler,
+};
 use doorbuster_raft::{NodeId, PeerMessage, ShardId};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -20,7 +22,7 @@ pub struct Heard {
     pub messages: Vec<(NodeId, u64, ShardId, PeerMessage)>,
     pub clocks: u64,
     pub snapshots: Vec<(NodeId, ShardId, PeerMessage, SnapshotFile)>,
-    pub sent: Vec<(NodeId, ShardId, bool)>,
+    pub sent: Vec<(NodeId, ShardId, TransferOutcome)>,
     pub refused: Vec<(NodeId, String)>,
     pub known: HashMap<NodeId, Incarnation>,
 }
@@ -43,8 +45,8 @@ impl TransportHandler for Ears {
         self.0.lock().snapshots.push((from, shard, message, stored));
     }
 
-    fn snapshot_sent(&self, to: NodeId, shard: ShardId, ok: bool) {
-        self.0.lock().sent.push((to, shard, ok));
+    fn snapshot_sent(&self, to: NodeId, shard: ShardId, outcome: TransferOutcome) {
+        self.0.lock().sent.push((to, shard, outcome));
     }
 
     fn known_incarnation(&self, node: NodeId) -> Option<Incarnation> {

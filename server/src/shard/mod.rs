@@ -34,6 +34,7 @@ use doorbuster_protocol::query::Query;
 use doorbuster_protocol::reply::Answer;
 use doorbuster_protocol::request::RequestBody;
 use doorbuster_protocol::types::{Millis, NodeId, ProductId, ShardId, Timestamp};
+use doorbuster_raft::transport::TransferOutcome;
 use doorbuster_raft::{Append, Monotonic, Node, PeerMessage, SnapshotMark, SnapshotSend};
 
 pub use call::Call;
@@ -90,8 +91,8 @@ pub struct QueueLimits {
 pub enum Event {
     /// A snapshot taken here is durable, or was not written.
     SnapshotWritten(SnapshotMark, bool),
-    /// A snapshot has reached a follower, or has not.
-    SnapshotSent(NodeId, bool),
+    /// A snapshot has reached a follower, or why it has not.
+    SnapshotSent(NodeId, TransferOutcome),
     /// A snapshot from the leader is durable here.
     Install(Box<PeerMessage>, Bytes),
     /// The log on disk is too large, and this shard keeps the oldest part of it.
@@ -279,7 +280,16 @@ impl Shard {
                 round.appends.push(self.node.snapshot_written(mark));
             }
             Event::SnapshotWritten(_, false) => self.snapshots.failed(round.now),
-            Event::SnapshotSent(to, ok) => self.node.snapshot_sent(u64::from(to.0), ok),
+            Event::SnapshotSent(to, outcome) => {
+                self.node.snapshot_sent(u64::from(to.0), outcome == TransferOutcome::Stored);
+                if outcome == TransferOutcome::Unreadable {
+                    tracing::error!(
+                        shard = self.id.0,
+                        "this node's snapshot on disk cannot be read: it is written anew from memory; check the disk"
+                    );
+                    self.snapshots.spoilt();
+                }
+            }
             Event::Install(message, bytes) => {
                 if let Some(mark) = message.snapshot_mark() {
                     self.snapshots.written(mark);

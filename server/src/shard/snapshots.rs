@@ -38,17 +38,32 @@ pub(super) struct Snapshots {
     /// Bytes applied when the one under way was frozen.
     under_way: Option<u64>,
     wanted: bool,
+    /// The one on disk cannot be read.
+    spoilt: bool,
     not_before: Monotonic,
 }
 
 impl Snapshots {
     pub(super) fn new(policy: SnapshotPolicy, last_index: u64) -> Self {
-        Self { policy, last_index, last_bytes: 0, under_way: None, wanted: false, not_before: Monotonic(0) }
+        Self {
+            policy,
+            last_index,
+            last_bytes: 0,
+            under_way: None,
+            wanted: false,
+            spoilt: false,
+            not_before: Monotonic(0),
+        }
     }
 
     /// One is due whatever its size.
     pub(super) fn wanted(&mut self) {
         self.wanted = true;
+    }
+
+    /// The one on disk cannot be read: another takes its place, even if nothing was applied since.
+    pub(super) fn spoilt(&mut self) {
+        self.spoilt = true;
     }
 
     /// One that covers this is durable.
@@ -68,7 +83,8 @@ impl Snapshots {
     fn is_due(&self, applied: u64, bytes: u64, now: Monotonic) -> bool {
         let entries = applied.saturating_sub(self.last_index);
         let grown = entries >= self.policy.entries || bytes.saturating_sub(self.last_bytes) >= self.policy.bytes;
-        self.under_way.is_none() && entries > 0 && (grown || self.wanted) && now >= self.not_before
+        let due = entries > 0 && (grown || self.wanted) || self.spoilt;
+        self.under_way.is_none() && due && now >= self.not_before
     }
 }
 
@@ -84,6 +100,7 @@ impl Shard {
         let (mark, frozen) = self.node.freeze();
         self.snapshots.under_way = Some(bytes);
         self.snapshots.wanted = false;
+        self.snapshots.spoilt = false;
         round.snapshot_jobs.push(SnapshotJob { shard: self.id, mark, frozen });
     }
 }
@@ -104,6 +121,8 @@ mod tests {
         snapshots.wanted();
         assert!(snapshots.is_due(51, 0, NOW));
         assert!(!snapshots.is_due(50, 0, NOW), "nothing was applied since the last");
+        snapshots.spoilt();
+        assert!(snapshots.is_due(50, 0, NOW), "the last cannot be read");
     }
 
     #[test]

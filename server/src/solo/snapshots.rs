@@ -7,7 +7,7 @@
 use std::io;
 
 use doorbuster_raft::snapshot::SnapshotReader;
-use doorbuster_raft::transport::{SnapshotOffer, SnapshotReceipt};
+use doorbuster_raft::transport::{SnapshotOffer, SnapshotReceipt, TransferOutcome};
 use doorbuster_raft::{SnapshotMark, SnapshotSend};
 
 use super::{Job, NodeId, ShardId, Solo};
@@ -50,8 +50,8 @@ impl Solo {
         self.jobs.push_back(Job::Install(ShardId(offer.shard), Box::new(offer.message)));
     }
 
-    /// How a transfer has ended; `ok`: it is durable there.
-    pub fn snapshot_sent(&mut self, to: NodeId, shard: ShardId, ok: bool) {
-        self.desk.inboxes.push_event(shard, Event::SnapshotSent(to, ok));
+    /// How a transfer has ended.
+    pub fn snapshot_sent(&mut self, to: NodeId, shard: ShardId, outcome: TransferOutcome) {
+        self.desk.inboxes.push_event(shard, Event::SnapshotSent(to, outcome));
     }
 }

@@ -14,7 +14,7 @@ use doorbuster_protocol::reply::{Answer, ShardStatus};
 use doorbuster_protocol::request::{Request, RequestBody};
 use doorbuster_protocol::types::{Millis, NodeId, RequestId, ShardId, Timestamp};
 use doorbuster_raft::snapshot::SnapshotStore;
-use doorbuster_raft::transport::{Incarnation, SnapshotOffer, pack_messages, unpack_messages};
+use doorbuster_raft::transport::{Incarnation, SnapshotOffer, TransferOutcome, pack_messages, unpack_messages};
 use doorbuster_raft::{Monotonic, SnapshotSend};
 use doorbuster_server::shard::SnapshotPolicy;
 use doorbuster_server::solo::{ConnectionId, Solo, SoloConfig, format};
@@ -33,7 +33,7 @@ enum Event {
     Archive(NodeId),
     Frame { from: NodeId, to: NodeId, bytes: Vec<u8> },
     Snapshot { from: NodeId, to: NodeId, offer: Vec<u8>, contents: Vec<u8> },
-    Sent { from: NodeId, to: NodeId, shard: ShardId, ok: bool },
+    Sent { from: NodeId, to: NodeId, shard: ShardId, outcome: TransferOutcome },
 }
 
 struct Place {
@@ -217,7 +217,7 @@ impl World {
             Event::Archive(node) => self.on_archive(node, life),
             Event::Frame { from, to, bytes } => self.on_frame(from, to, &bytes),
             Event::Snapshot { from, to, offer, contents } => self.on_snapshot(from, to, &offer, &contents),
-            Event::Sent { from, to, shard, ok } => self.on_sent(from, to, shard, ok),
+            Event::Sent { from, to, shard, outcome } => self.on_sent(from, to, shard, outcome),
         }
     }
 
@@ -292,8 +292,9 @@ impl World {
     fn send_snapshot(&mut self, from: NodeId, shard: ShardId, send: &SnapshotSend) {
         let to = NodeId(u16::try_from(send.to).unwrap());
         let opened = self.solo(from).offer_snapshot(shard, send);
+        let outcome = TransferOutcome::of(&opened);
         let Ok((offer, mut reader)) = opened else {
-            return self.plan(MILLI, 0, Event::Sent { from, to, shard, ok: false });
+            return self.plan(MILLI, 0, Event::Sent { from, to, shard, outcome });
         };
         let mut contents = Vec::new();
         while let Some(chunk) = reader.next_chunk().unwrap() {
@@ -316,14 +317,15 @@ impl World {
         });
         self.snapshots += u64::from(stored);
         self.note(&[u64::from(to.0), contents.len() as u64, u64::from(crc(contents)), u64::from(stored)]);
-        self.plan(MILLI, 0, Event::Sent { from, to, shard, ok: stored });
+        let outcome = if stored { TransferOutcome::Stored } else { TransferOutcome::Failed };
+        self.plan(MILLI, 0, Event::Sent { from, to, shard, outcome });
         let archive = self.places[&to].solo.as_ref().is_some_and(Solo::archive_pending);
         self.plan_io(to, false, archive);
     }
 
-    fn on_sent(&mut self, from: NodeId, to: NodeId, shard: ShardId, ok: bool) {
+    fn on_sent(&mut self, from: NodeId, to: NodeId, shard: ShardId, outcome: TransferOutcome) {
         let Some(solo) = self.places.get_mut(&from).and_then(|place| place.solo.as_mut()) else { return };
-        solo.snapshot_sent(to, shard, ok);
+        solo.snapshot_sent(to, shard, outcome);
         self.plan_turn(from, self.now);
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use doorbuster_protocol::types::ShardId;
 use doorbuster_raft::SnapshotSend;
 use doorbuster_raft::snapshot::SnapshotReader;
-use doorbuster_raft::transport::{SnapshotOffer, SnapshotReceipt};
+use doorbuster_raft::transport::{SnapshotOffer, SnapshotReceipt, TransferOutcome};
 
 use super::super::net::MS;
 use super::events::Event;
@@ -37,6 +37,8 @@ enum Progress {
 enum Step {
     Again(u64),
     Failed(String),
+    /// The sender cannot read what it has.
+    Unreadable(String),
     Stored,
 }
 
@@ -61,8 +63,12 @@ impl Run {
                 self.streams.insert(number, stream);
                 self.schedule.after(delay, Event::Stream { stream: number });
             }
-            Step::Failed(why) => self.stream_ended(stream, false, &why),
-            Step::Stored => self.stream_ended(stream, true, "stored"),
+            Step::Failed(why) => self.stream_ended(stream, TransferOutcome::Failed, &why),
+            Step::Unreadable(why) => {
+                self.marks.reach("snapshot_unreadable");
+                self.stream_ended(stream, TransferOutcome::Unreadable, &why);
+            }
+            Step::Stored => self.stream_ended(stream, TransferOutcome::Stored, "stored"),
         }
         if receiver_stopped {
             self.marks.reach("crash_while_snapshot_is_received");
@@ -100,8 +106,11 @@ impl Run {
         }
         let (from, to) = (u64::from(node_id(stream.from).0), u64::from(node_id(stream.to).0));
         let Some(solo) = &self.nodes[stream.from].solo else { return Step::Failed("the sender is gone".into()) };
-        let (offer, reader) = match solo.offer_snapshot(stream.shard, &stream.send) {
+        let offered = solo.offer_snapshot(stream.shard, &stream.send);
+        let outcome = TransferOutcome::of(&offered);
+        let (offer, reader) = match offered {
             Ok(offered) => offered,
+            Err(error) if outcome == TransferOutcome::Unreadable => return Step::Unreadable(error.to_string()),
             Err(error) => return Step::Failed(format!("no offer: {error}")),
         };
         let mut bytes = Vec::new();
@@ -149,7 +158,7 @@ impl Run {
         }
         let chunk: Option<Bytes> = match reader.next_chunk() {
             Ok(chunk) => chunk,
-            Err(error) => return Step::Failed(error.to_string()),
+            Err(error) => return Step::Unreadable(error.to_string()),
         };
         if let Some(chunk) = chunk {
             self.trace.bytes(&chunk);
@@ -170,14 +179,14 @@ impl Run {
         }
     }
 
-    fn stream_ended(&mut self, stream: Stream, ok: bool, why: &str) {
-        let now = self.now();
+    fn stream_ended(&mut self, stream: Stream, outcome: TransferOutcome, why: &str) {
+        let (ok, now) = (outcome == TransferOutcome::Stored, self.now());
         let Stream { from, to, shard, progress, .. } = stream;
         drop(progress);
         self.trace.event(now, 12, &[from as u64, to as u64, u64::from(shard.0), u64::from(ok)]);
         self.trace.line(now, || format!("n{} -> n{}: snapshot of s{shard}: {why}", from + 1, to + 1));
         if let Some(solo) = &mut self.nodes[from].solo {
-            solo.snapshot_sent(node_id(to), shard, ok);
+            solo.snapshot_sent(node_id(to), shard, outcome);
             self.stir(from);
         }
         if ok {
@@ -195,7 +204,7 @@ impl Run {
             if stream.from == at {
                 continue;
             }
-            self.stream_ended(stream, false, "the receiver has ended");
+            self.stream_ended(stream, TransferOutcome::Failed, "the receiver has ended");
         }
     }
 }
