@@ -38,7 +38,7 @@ pub use config::{ConfigError, GatewayConfig};
 use orders::{OrderStore, OrderWriter, StoreError};
 pub use routes::bodies;
 use routes::orders::OrderReader;
-pub use saga::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider};
+pub use saga::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider, Purchase};
 use saga::remote::RemoteSimulator;
 pub use saga::simulator::Simulator;
 pub use saga::step as payment;

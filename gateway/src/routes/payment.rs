@@ -11,7 +11,6 @@ use doorbuster_client::{Client, Error};
 use doorbuster_protocol::command::{Payment, Target};
 use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::reply::{ReservationReply, ReservationState};
-use doorbuster_protocol::types::Money;
 use hyper::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
@@ -20,9 +19,8 @@ use super::{Call, reservations, wait};
 use crate::app::App;
 use crate::field::Number;
 use crate::problem::{HttpResponse, Problem, cluster, kinds};
-use crate::saga::provider::Charge;
 use crate::saga::step::Outcome;
-use crate::saga::worker::{self, Run, Watch};
+use crate::saga::worker::{Run, Watch};
 use crate::{body, ids, timestamp};
 
 /// Longest card token, in bytes.
@@ -73,14 +71,9 @@ pub async fn pay(app: &App, mut call: Call) -> Result<HttpResponse, Problem> {
         Begin::Paid(reply) => return Ok(marked(json(StatusCode::OK, &Reservation::now(&reply)), true)),
         Begin::Failed(reply) => return Err(declined("ended", &reply)),
     };
-    let charge = Charge {
-        key: worker::key(&reply.reservation),
-        product: target.product,
-        amount: amount(product.product.spec.price, &reply),
-        card_token,
-    };
     let pinned = reply.reservation.expires_at.since(reply.time);
-    let watch = app.saga.start(place, Run::pay(&reply.reservation, charge, pinned));
+    let run = Run::pay(&reply.reservation, product.product.spec.price, card_token, pinned);
+    let watch = app.saga.start(place, run);
     settle(client, target, reply, ended_within(watch, patience).await).await
 }
 
@@ -125,11 +118,6 @@ async fn begin(client: &Client, target: Target, wanted: Option<u16>) -> Result<B
         }
     }
     Err(Refusal::PaymentInProgress.into())
-}
-
-/// The price of all units. Both factors are bounded by the protocol, their product far below 2^64.
-fn amount(price: Money, reply: &ReservationReply) -> Money {
-    Money { minor: price.minor.saturating_mul(reply.reservation.quantity.0.into()), ..price }
 }
 
 async fn ended_within(mut watch: Watch, patience: Duration) -> Option<Outcome> {

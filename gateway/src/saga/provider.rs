@@ -10,7 +10,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
-use doorbuster_protocol::types::{Money, ProductId, ReservationId, Timestamp};
+use doorbuster_protocol::types::{Money, ProductId, ReservationId, Timestamp, UserId};
 
 /// A future of a provider's.
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -33,15 +33,25 @@ impl fmt::Display for Key {
     }
 }
 
-/// What is to be charged: at most once for its key, and asked again, the same answer.
-#[derive(Clone, Debug)]
-pub struct Charge {
+/// What is paid for. Every gateway can say it from the reservation alone, and says the same: a product's price never
+/// changes. So a provider that must be told the amount to find or close a key can be asked by whoever finds the payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purchase {
     /// The idempotency key.
     pub key: Key,
+    /// Who buys.
+    pub user: UserId,
     /// What is bought.
     pub product: ProductId,
     /// How much altogether.
     pub amount: Money,
+}
+
+/// What is to be charged: at most once for its key, and asked again, the same answer.
+#[derive(Clone, Debug)]
+pub struct Charge {
+    /// For what.
+    pub purchase: Purchase,
     /// The provider's token for the buyer's card.
     pub card_token: String,
 }
@@ -79,15 +89,15 @@ pub trait PaymentProvider: Send + Sync {
     /// Charges, or says again what came of it.
     fn charge<'a>(&'a self, charge: &'a Charge) -> Answering<'a, Charged>;
 
-    /// What came of the charge with this key. Changes nothing.
-    fn outcome(&self, key: Key) -> Answering<'_, Known>;
+    /// What came of the charge with this key. Takes nothing, and decides nothing.
+    fn outcome(&self, purchase: Purchase) -> Answering<'_, Known>;
 
     /// Closes a key under which nothing was decided: from then on it is declined, also to a charge that is under way to
     /// the provider now. Of a key that is decided it says what was; of one in progress, that it is.
-    fn cancel(&self, key: Key) -> Answering<'_, Known>;
+    fn cancel(&self, purchase: Purchase) -> Answering<'_, Known>;
 
     /// Gives all of what was taken under this key back, at most once however often it is asked.
-    fn refund(&self, key: Key) -> Answering<'_, Known>;
+    fn refund(&self, purchase: Purchase) -> Answering<'_, Known>;
 }
 
 #[cfg(test)]

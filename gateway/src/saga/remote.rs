@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use url::Url;
 
-use super::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider};
+use super::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider, Purchase};
 use crate::config::{ConfigError, field};
 
 /// Idle connections kept; more are closed.
@@ -115,9 +115,9 @@ impl RemoteSimulator {
 impl PaymentProvider for RemoteSimulator {
     fn charge<'a>(&'a self, charge: &'a Charge) -> Answering<'a, Charged> {
         Box::pin(async move {
-            let Money { minor, currency } = charge.amount;
+            let Money { minor, currency } = charge.purchase.amount;
             let body = json!({ "amount": minor, "currency": currency.to_string(), "card_token": charge.card_token });
-            let path = format!("/v1/charges/{}", charge.key);
+            let path = format!("/v1/charges/{}", charge.purchase.key);
             match self.ask(Method::PUT, &path, Bytes::from(body.to_string())).await {
                 Known::Succeeded => Charged::Succeeded,
                 Known::Declined(reason) => Charged::Declined(reason),
@@ -127,16 +127,16 @@ impl PaymentProvider for RemoteSimulator {
         })
     }
 
-    fn outcome(&self, key: Key) -> Answering<'_, Known> {
-        Box::pin(self.known(Method::GET, key, ""))
+    fn outcome(&self, purchase: Purchase) -> Answering<'_, Known> {
+        Box::pin(self.known(Method::GET, purchase.key, ""))
     }
 
-    fn cancel(&self, key: Key) -> Answering<'_, Known> {
-        Box::pin(self.known(Method::POST, key, "/cancel"))
+    fn cancel(&self, purchase: Purchase) -> Answering<'_, Known> {
+        Box::pin(self.known(Method::POST, purchase.key, "/cancel"))
     }
 
-    fn refund(&self, key: Key) -> Answering<'_, Known> {
-        Box::pin(self.known(Method::POST, key, "/refund"))
+    fn refund(&self, purchase: Purchase) -> Answering<'_, Known> {
+        Box::pin(self.known(Method::POST, purchase.key, "/refund"))
     }
 }
 

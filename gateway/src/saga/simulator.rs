@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use super::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider};
+use super::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider, Purchase};
 use crate::config::SimulatorConfig;
 
 /// Keys remembered at once; beyond it, the oldest are forgotten.
@@ -77,7 +77,7 @@ impl Simulator {
             _ if draw < self.config.decline_rate => Entry::Declined("card_declined"),
             _ => Entry::Taken,
         };
-        match self.ledger.lock().decide(charge.key, decision) {
+        match self.ledger.lock().decide(charge.purchase.key, decision) {
             _ if charge.card_token == "tok_lost_answer" => Charged::Unclear,
             Entry::Taken | Entry::Refunded => Charged::Succeeded,
             Entry::Declined(reason) => Charged::Declined(reason),
@@ -88,7 +88,7 @@ impl Simulator {
 impl PaymentProvider for Simulator {
     fn charge<'a>(&'a self, charge: &'a Charge) -> Answering<'a, Charged> {
         Box::pin(async move {
-            let (latency, decline) = draws(charge.key);
+            let (latency, decline) = draws(charge.purchase.key);
             let (least, most) = (self.config.min_latency_ms, self.config.max_latency_ms);
             let span = Duration::from_millis(most.saturating_sub(least)).mul_f64(latency);
             tokio::time::sleep(Duration::from_millis(least) + span).await;
@@ -96,11 +96,11 @@ impl PaymentProvider for Simulator {
         })
     }
 
-    fn outcome(&self, key: Key) -> Answering<'_, Known> {
-        Box::pin(async move { self.ask(|ledger| ledger.known(key)) })
+    fn outcome(&self, purchase: Purchase) -> Answering<'_, Known> {
+        Box::pin(async move { self.ask(|ledger| ledger.known(purchase.key)) })
     }
 
-    fn cancel(&self, key: Key) -> Answering<'_, Known> {
+    fn cancel(&self, Purchase { key, .. }: Purchase) -> Answering<'_, Known> {
         Box::pin(async move {
             self.ask(|ledger| {
                 ledger.decide(key, Entry::Declined(CANCELLED));
@@ -109,7 +109,7 @@ impl PaymentProvider for Simulator {
         })
     }
 
-    fn refund(&self, key: Key) -> Answering<'_, Known> {
+    fn refund(&self, Purchase { key, .. }: Purchase) -> Answering<'_, Known> {
         Box::pin(async move {
             self.ask(|ledger| {
                 if let Some(entry) = ledger.entries.get_mut(&key).filter(|entry| **entry == Entry::Taken) {
@@ -163,7 +163,7 @@ fn draws(key: Key) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
-    use doorbuster_protocol::types::{Currency, Money, ProductId, ReservationId, Timestamp};
+    use doorbuster_protocol::types::{Currency, Money, ProductId, ReservationId, Timestamp, UserId};
 
     use super::*;
 
@@ -171,9 +171,13 @@ mod tests {
         Key { reservation: ReservationId(reservation), made_at: Timestamp(1), attempt }
     }
 
-    fn charge(key: Key, token: &str) -> Charge {
+    fn of(key: Key) -> Purchase {
         let amount = Money { minor: 100, currency: Currency(*b"EUR") };
-        Charge { key, product: ProductId(1), amount, card_token: token.into() }
+        Purchase { key, user: UserId(1), product: ProductId(1), amount }
+    }
+
+    fn charge(key: Key, token: &str) -> Charge {
+        Charge { purchase: of(key), card_token: token.into() }
     }
 
     fn simulator(decline_rate: f64) -> Simulator {
@@ -196,9 +200,9 @@ mod tests {
             ("tok_lost_answer", Charged::Unclear, Known::Succeeded),
         ]) {
             let key = key(id, 1);
-            assert_eq!(simulator.outcome(key).await, Known::NotFound, "{token}");
+            assert_eq!(simulator.outcome(of(key)).await, Known::NotFound, "{token}");
             assert_eq!(simulator.charge(&charge(key, token)).await, expected, "{token}");
-            assert_eq!(simulator.outcome(key).await, known, "{token}");
+            assert_eq!(simulator.outcome(of(key)).await, known, "{token}");
         }
     }
 
@@ -208,15 +212,15 @@ mod tests {
         let (closed, paid) = (key(1, 1), key(2, 1));
         let late = charge(closed, "tok_visa");
         let under_way = simulator.charge(&late);
-        assert_eq!(simulator.cancel(closed).await, Known::Declined(CANCELLED));
+        assert_eq!(simulator.cancel(of(closed)).await, Known::Declined(CANCELLED));
         assert_eq!(under_way.await, Charged::Declined(CANCELLED));
-        assert_eq!(simulator.refund(closed).await, Known::Declined(CANCELLED));
+        assert_eq!(simulator.refund(of(closed)).await, Known::Declined(CANCELLED));
         assert_eq!(simulator.charge(&charge(paid, "tok_visa")).await, Charged::Succeeded);
-        assert_eq!(simulator.cancel(paid).await, Known::Succeeded);
-        assert_eq!(simulator.refund(paid).await, Known::Refunded);
-        assert_eq!(simulator.refund(paid).await, Known::Refunded);
-        assert_eq!(simulator.cancel(paid).await, Known::Refunded);
-        assert_eq!(simulator.refund(key(3, 1)).await, Known::NotFound);
+        assert_eq!(simulator.cancel(of(paid)).await, Known::Succeeded);
+        assert_eq!(simulator.refund(of(paid)).await, Known::Refunded);
+        assert_eq!(simulator.refund(of(paid)).await, Known::Refunded);
+        assert_eq!(simulator.cancel(of(paid)).await, Known::Refunded);
+        assert_eq!(simulator.refund(of(key(3, 1))).await, Known::NotFound);
         assert_eq!(simulator.ledger(), [(closed, Known::Declined(CANCELLED)), (paid, Known::Refunded)]);
     }
 
@@ -225,11 +229,13 @@ mod tests {
         let simulator = simulator(0.0);
         simulator.set_down(true);
         assert_eq!(simulator.charge(&charge(key(1, 1), "tok_visa")).await, Charged::Unclear);
-        for answer in [simulator.outcome(key(1, 1)), simulator.cancel(key(1, 1)), simulator.refund(key(1, 1))] {
+        for answer in
+            [simulator.outcome(of(key(1, 1))), simulator.cancel(of(key(1, 1))), simulator.refund(of(key(1, 1)))]
+        {
             assert_eq!(answer.await, Known::Unclear);
         }
         simulator.set_down(false);
-        assert_eq!(simulator.outcome(key(1, 1)).await, Known::NotFound);
+        assert_eq!(simulator.outcome(of(key(1, 1))).await, Known::NotFound);
     }
 
     #[test]

@@ -4,12 +4,13 @@
 //! A payment counts as left behind when nothing has changed about it for `payment.sweep_after_ms` of cluster time. That
 //! is no judgement on whoever began it: if it lives, both ask the provider under the same key and are told the same.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_client::{Client, Error};
 use doorbuster_protocol::query::{Changed, Unsettled};
-use doorbuster_protocol::types::{Millis, ShardId};
+use doorbuster_protocol::types::{Millis, Money, ProductId, ShardId};
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::{Load, PaymentMetrics};
@@ -76,6 +77,7 @@ impl Sweeper {
     async fn shard(&self, shard: ShardId, of: Unsettled) -> Result<Load, Error> {
         let mut after = Changed::default();
         let mut load = None;
+        let mut prices = HashMap::new();
         loop {
             let page = self.client.unsettled(shard, of, after, PAGE).await?;
             let oldest = page.reservations.first().map_or(Millis(0), |first| page.time.since(first.changed_at));
@@ -84,9 +86,10 @@ impl Sweeper {
                 if page.time.since(view.changed_at) < self.after {
                     return Ok(load);
                 }
+                let price = self.price(&mut prices, view.product).await?;
                 let run = match of {
-                    Unsettled::Payments => Run::finish(view),
-                    Unsettled::Refunds => Run::refund(view),
+                    Unsettled::Payments => Run::finish(view, price),
+                    Unsettled::Refunds => Run::refund(view, price),
                 };
                 self.saga.sweep(run).await;
                 after = Changed { at: view.changed_at, reservation: view.reservation };
@@ -95,5 +98,15 @@ impl Sweeper {
                 return Ok(load);
             }
         }
+    }
+
+    /// A product's price, which never changes.
+    async fn price(&self, known: &mut HashMap<ProductId, Money>, product: ProductId) -> Result<Money, Error> {
+        if let Some(price) = known.get(&product) {
+            return Ok(*price);
+        }
+        let price = self.client.product(product).await?.product.spec.price;
+        known.insert(product, price);
+        Ok(price)
     }
 }

@@ -9,13 +9,13 @@ use std::time::Duration;
 use doorbuster_client::Error;
 use doorbuster_protocol::command::{LatePayment, Payment, Target};
 use doorbuster_protocol::reply::{ReservationReply, ReservationView};
-use doorbuster_protocol::types::{Millis, Quantity, ReservationId};
+use doorbuster_protocol::types::{Millis, Money, Quantity, ReservationId};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider};
+use super::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider, Purchase};
 use super::step::{Event, Outcome, Step};
 use crate::backend::Backend;
 use crate::clock::Stopwatch;
@@ -71,6 +71,8 @@ pub struct Run {
     quantity: Quantity,
     /// Under which key it is, or may have been, charged.
     key: Key,
+    /// How much altogether.
+    amount: Money,
     work: Work,
     /// How long a provider is waited for.
     patience: Millis,
@@ -90,17 +92,23 @@ enum Work {
 impl Run {
     /// A payment that has begun, for as long as the reservation is pinned yet.
     #[must_use]
-    pub fn pay(view: &ReservationView, charge: Charge, pinned: Millis) -> Self {
-        Self { work: Work::Pay(charge), patience: pinned, ..Self::finish(view) }
+    pub fn pay(view: &ReservationView, price: Money, card_token: String, pinned: Millis) -> Self {
+        let run = Self::finish(view, price);
+        Self {
+            work: Work::Pay(Charge { purchase: run.purchase(run.key.attempt), card_token }),
+            patience: pinned,
+            ..run
+        }
     }
 
-    /// A payment whose end nobody has told.
+    /// A payment whose end nobody has told, with the price of one unit.
     #[must_use]
-    pub fn finish(view: &ReservationView) -> Self {
+    pub fn finish(view: &ReservationView, price: Money) -> Self {
         Self {
             target: Target { product: view.product, reservation: view.reservation, user: view.user },
             quantity: view.quantity,
             key: key(view),
+            amount: amount(price, view.quantity),
             work: Work::Finish,
             patience: PATIENCE,
         }
@@ -108,8 +116,8 @@ impl Run {
 
     /// A refund that is due.
     #[must_use]
-    pub fn refund(view: &ReservationView) -> Self {
-        Self { work: Work::Refund, ..Self::finish(view) }
+    pub fn refund(view: &ReservationView, price: Money) -> Self {
+        Self { work: Work::Refund, ..Self::finish(view, price) }
     }
 
     fn lane(&self) -> Lane {
@@ -127,16 +135,21 @@ impl Run {
         }
     }
 
-    /// The key of another attempt at the same reservation.
-    fn key_of(&self, attempt: u16) -> Key {
-        Key { attempt, ..self.key }
+    /// What an attempt at this reservation pays for.
+    fn purchase(&self, attempt: u16) -> Purchase {
+        let Target { product, user, .. } = self.target;
+        Purchase { key: Key { attempt, ..self.key }, user, product, amount: self.amount }
     }
 }
 
 /// The key of a reservation's last attempt.
-#[must_use]
-pub fn key(view: &ReservationView) -> Key {
+fn key(view: &ReservationView) -> Key {
     Key { reservation: view.reservation, made_at: view.created_at, attempt: view.payment_attempts }
+}
+
+/// The price of all units. Both factors are bounded by the protocol, their product far below 2^64.
+fn amount(price: Money, quantity: Quantity) -> Money {
+    Money { minor: price.minor.saturating_mul(quantity.0.into()), ..price }
 }
 
 impl Saga {
@@ -227,8 +240,8 @@ impl Saga {
     /// The refund that this payment has come to. Without room it is left to the sweeper, who finds it.
     fn refund_at_once(self: &Arc<Self>, paid: &Run) {
         if let Ok(permit) = self.sweeps.clone().try_acquire_owned() {
-            let Run { target, quantity, key, .. } = *paid;
-            let refund = Run { target, quantity, key, work: Work::Refund, patience: PATIENCE };
+            let Run { target, quantity, key, amount, .. } = *paid;
+            let refund = Run { target, quantity, key, amount, work: Work::Refund, patience: PATIENCE };
             self.start(Place { _permit: permit }, refund);
         }
     }
@@ -280,13 +293,13 @@ impl Saga {
         let (target, quantity, attempt) = (run.target, run.quantity, run.key.attempt);
         match step {
             Step::Charge => Event::Charged(self.charge(run).await),
-            Step::Ask => self.known(self.provider.outcome(run.key)).await,
-            Step::Cancel => self.known(self.provider.cancel(run.key)).await,
+            Step::Ask => self.known(self.provider.outcome(run.purchase(attempt))).await,
+            Step::Cancel => self.known(self.provider.cancel(run.purchase(attempt))).await,
             Step::Confirm => event(client.confirm(target).await),
             Step::TakeLate => event(client.late_payment(LatePayment { target, quantity }).await),
             Step::Fail(_) => event(client.payment_failed(Payment { target, attempt }).await),
-            Step::Seek(attempt) => self.known(self.provider.outcome(run.key_of(attempt))).await,
-            Step::Refund(attempt) => self.known(self.provider.refund(run.key_of(attempt))).await,
+            Step::Seek(attempt) => self.known(self.provider.outcome(run.purchase(attempt))).await,
+            Step::Refund(attempt) => self.known(self.provider.refund(run.purchase(attempt))).await,
             Step::RefundDone => event(client.refund_done(target).await),
             Step::End(_) => Event::Unclear,
         }
@@ -294,7 +307,7 @@ impl Saga {
 
     async fn charge(&self, run: &Run) -> Charged {
         let Work::Pay(charge) = &run.work else { unreachable!("only a payment with a card begins with a charge") };
-        let (product, key, amount) = (charge.product, charge.key, charge.amount);
+        let Purchase { product, key, amount, .. } = charge.purchase;
         tracing::debug!(%product, %key, minor = amount.minor, currency = %amount.currency, "charging");
         tokio::time::timeout(self.patience(), self.provider.charge(charge)).await.unwrap_or(Charged::Unclear)
     }

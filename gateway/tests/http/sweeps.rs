@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_gateway::config::SimulatorConfig;
-use doorbuster_gateway::{Charge, Charged, GatewayConfig, Key, Known, PaymentProvider, Simulator};
+use doorbuster_gateway::{Charge, Charged, GatewayConfig, Key, Known, PaymentProvider, Purchase, Simulator};
 use doorbuster_protocol::command::{LatePayment, Target};
 use doorbuster_protocol::query::{Changed, Unsettled};
 use doorbuster_protocol::reply::ReservationView;
-use doorbuster_protocol::types::{Currency, Money, ProductId, shard_of};
+use doorbuster_protocol::types::{Currency, Money, ProductId, UserId, shard_of};
 use serde_json::{Value, json};
 
 use crate::agent::Agent;
@@ -95,7 +95,8 @@ async fn a_charge_that_never_arrived_is_closed_before_it_fails() {
     let [(key, Known::Declined("cancelled"))] = provider.ledger()[..] else { panic!("{:?}", provider.ledger()) };
     // The dead gateway's request was still under way, and arrives now.
     let amount = Money { minor: 1000, currency: Currency(*b"EUR") };
-    let late = Charge { key, product: ProductId(1), amount, card_token: "tok_visa".into() };
+    let purchase = Purchase { key, user: UserId(1), product: ProductId(1), amount };
+    let late = Charge { purchase, card_token: "tok_visa".into() };
     assert_eq!(provider.charge(&late).await, Charged::Declined("cancelled"));
 
     let paid = alice.post(&format!("{path}/payment?wait=15"), &json!({ "card_token": "tok_visa" })).await;
