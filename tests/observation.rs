@@ -1,6 +1,7 @@
 //! What a simulator sees besides the clients' history: every replica's state, votes, leaders, disks and orders.
 
 use bytes::Bytes;
+use doorbuster_gateway::Key;
 use doorbuster_inventory::Inventory;
 use doorbuster_protocol::reply::FeedEntry;
 use doorbuster_protocol::types::{FeedPosition, LogIndex, NodeId, ShardId, Timestamp};
@@ -133,6 +134,16 @@ pub enum Observation<'a> {
         entries: &'a [FeedEntry],
         /// The feed's position that was stored with it.
         through: FeedPosition,
+    },
+    /// The payment provider has taken the money for one try to pay.
+    Took {
+        /// Which.
+        key: Key,
+    },
+    /// The payment provider has given the money back.
+    GaveBack {
+        /// Of which try to pay.
+        key: Key,
     },
     /// The network has healed, every node that can runs, clients are done and the feed is read: nothing will move any
     /// more. Before it each replica is shown once more, as `Applied` without entries.

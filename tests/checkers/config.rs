@@ -24,6 +24,8 @@ pub struct Config {
     /// How long a leader that is seen idle may be unable to propose without anybody seeing why: a hand-over of its
     /// leadership that comes to nothing.
     pub unseen_outage: Duration,
+    /// Whether nobody but gateways, before one provider, confirms reservations and has to do with payments.
+    pub gateways_alone: bool,
     /// Whether the history has every command that anybody sends, the order writer's acknowledgements excepted. If so,
     /// a logged command that nobody asked for is a violation.
     pub history_is_complete: bool,
@@ -38,6 +40,7 @@ impl Default for Config {
             wrong_clock: false,
             tick: Duration::from_millis(10),
             unseen_outage: Duration::from_secs(2),
+            gateways_alone: false,
             history_is_complete: true,
         }
     }

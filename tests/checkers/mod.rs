@@ -17,6 +17,7 @@ mod log_matching;
 mod log_witness;
 mod one_leader;
 mod orders;
+mod payments;
 mod queues;
 #[cfg(test)]
 mod stage;
@@ -41,6 +42,7 @@ pub use log_matching::LogMatching;
 pub use log_witness::LogWitness;
 pub use one_leader::OneLeader;
 pub use orders::Orders;
+pub use payments::Payments;
 pub use queues::Queues;
 pub use state_hash::StateHashes;
 pub use state_machine_safety::StateMachineSafety;
@@ -110,6 +112,7 @@ pub fn all(config: Config) -> Vec<Box<dyn Checker>> {
         Box::new(Idempotency::new(with())),
         Box::new(LogWitness::new(with())),
         Box::new(Orders::new(with())),
+        Box::new(Payments::new(with())),
         Box::new(Queues),
     ]
 }

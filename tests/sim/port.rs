@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use doorbuster_gateway::Key;
 use doorbuster_protocol::reply::FeedEntry;
 use doorbuster_protocol::request::RequestBody;
 use doorbuster_protocol::types::{FeedPosition, NodeId, ShardId};
@@ -69,6 +70,8 @@ pub(super) enum Order {
     Close(Link),
     Wake(Moment, u64),
     Stored(ShardId, Vec<FeedEntry>, FeedPosition),
+    Took(Key),
+    GaveBack(Key),
     Reached(&'static str),
     Note(String),
 }
@@ -150,6 +153,16 @@ impl Port<'_> {
     /// The order writer's database has committed a transaction.
     pub fn stored(&mut self, shard: ShardId, entries: Vec<FeedEntry>, through: FeedPosition) {
         self.orders.push(Order::Stored(shard, entries, through));
+    }
+
+    /// The payment provider has taken the money.
+    pub fn took(&mut self, key: Key) {
+        self.orders.push(Order::Took(key));
+    }
+
+    /// The payment provider has given it back.
+    pub fn gave_back(&mut self, key: Key) {
+        self.orders.push(Order::GaveBack(key));
     }
 
     /// Something worth covering was reached: one of [`DECLARED`](super::marks::DECLARED).

@@ -14,6 +14,7 @@
 //! then is the cluster told that the payment failed, and only then can another attempt begin, under another key. So at most
 //! one attempt of a reservation ever takes money. Two gateways that do this at once ask the same and are told the same.
 
+use doorbuster_planted::{self as planted, Bug};
 use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::reply::ReservationState;
 
@@ -104,6 +105,7 @@ impl Step {
             (Self::TakeLate, event) => after_late(event),
             (Self::Fail(reason), event) => after_fail(reason, event),
             (Self::RefundDone, event) => after_refund_done(event),
+            (Self::Charge, Event::OutOfTime) if planted::on(Bug::TimeoutTakenForFailure) => Self::Fail("timeout"),
             (_, Event::OutOfTime) => Self::End(Outcome::Unresolved),
             (Self::Charge, Event::Charged(Charged::Succeeded)) => Self::Confirm,
             (Self::Charge, Event::Charged(Charged::Declined(reason))) => Self::Fail(reason),
@@ -128,6 +130,7 @@ impl Step {
 
 fn after_ask(known: Known) -> Step {
     match known {
+        Known::NotFound if planted::on(Bug::UnknownChargeNotClosed) => Step::Fail("unknown"),
         Known::NotFound => Step::Cancel,
         Known::InProgress | Known::Unclear => Step::Ask,
         Known::Succeeded => Step::Confirm,

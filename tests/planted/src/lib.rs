@@ -44,11 +44,15 @@ pub enum Bug {
     FeedAcknowledgedEarly,
     /// Tickets of a former leader's proposals are not given back.
     TicketsNotGivenBack,
+    /// A payment provider's silence is taken for a failure.
+    TimeoutTakenForFailure,
+    /// A payment that the provider does not know has failed, and a charge that arrives later may take the money.
+    UnknownChargeNotClosed,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteNotPersisted,
         Self::ReplyAtPropose,
@@ -65,6 +69,8 @@ impl Bug {
         Self::RefusalFromUncommitted,
         Self::FeedAcknowledgedEarly,
         Self::TicketsNotGivenBack,
+        Self::TimeoutTakenForFailure,
+        Self::UnknownChargeNotClosed,
     ];
 }
 

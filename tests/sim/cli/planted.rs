@@ -155,6 +155,8 @@ const fn name(bug: Bug) -> &'static str {
         Bug::RefusalFromUncommitted => "refusal-from-uncommitted",
         Bug::FeedAcknowledgedEarly => "feed-acknowledged-early",
         Bug::TicketsNotGivenBack => "tickets-not-given-back",
+        Bug::TimeoutTakenForFailure => "timeout-taken-for-failure",
+        Bug::UnknownChargeNotClosed => "unknown-charge-not-closed",
     }
 }
 
@@ -176,6 +178,8 @@ const fn sentence(bug: Bug) -> &'static str {
         Bug::RefusalFromUncommitted => "a refusal that rests on what is not committed",
         Bug::FeedAcknowledgedEarly => "the order feed acknowledged before it is stored",
         Bug::TicketsNotGivenBack => "tickets not given back at a leader change",
+        Bug::TimeoutTakenForFailure => "a payment provider's silence taken for a failure",
+        Bug::UnknownChargeNotClosed => "a payment called failed while its charge may yet arrive",
     }
 }
 

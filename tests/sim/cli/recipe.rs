@@ -72,11 +72,13 @@ impl Recipe {
                 "users" => shape.users = number()?,
                 "shoppers" => shape.shoppers = size()?,
                 "readers" => shape.readers = size()?,
+                "reads" => shape.reads = number()?,
                 "payers" => shape.payers = size()?,
                 "crowds" => shape.crowds = size()?,
                 "operators" => shape.operators = size()?,
                 "writers" => shape.writers = size()?,
                 "wishes" => shape.wishes = number()?,
+                "gateways-alone" => shape.leave_payments_to_gateways(number()? > 0),
                 "deaths" => shape.deaths = number()?,
                 "database-failures" => shape.database_failures = number()?,
                 key if SCENARIO.contains(&key) => {}
@@ -99,6 +101,7 @@ impl Recipe {
             shards: scenario.shards,
             tick: scenario.tick,
             wrong_clock,
+            gateways_alone: shape.gateways_alone,
             ..checkers::Config::default()
         });
         Ok(World::new(scenario, actors, checkers).run())

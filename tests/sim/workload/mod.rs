@@ -51,8 +51,9 @@ pub fn actors(shape: &Shape, shards: u16) -> Vec<Box<dyn Actor>> {
         let shopper = Shopper { mix: shape.mix.clone(), users: shape.users };
         actors.push(Box::new(Client::new(shopper, number, &board, shape)));
     }
+    let reads = Shape { wishes: shape.wishes * shape.reads, ..shape.clone() };
     for number in 0..shape.readers {
-        actors.push(Box::new(Client::new(Reader { shards }, number, &board, shape)));
+        actors.push(Box::new(Client::new(Reader { shards }, number, &board, &reads)));
     }
     let provider = provider::Shared::default();
     for number in 0..shape.payers {

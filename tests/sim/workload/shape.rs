@@ -17,6 +17,8 @@ pub struct Shape {
     pub shoppers: usize,
     /// Clients that read.
     pub readers: usize,
+    /// How often they do, as a multiple of `wishes`: what is stale is stale for moments only.
+    pub reads: u64,
     /// Gateways that carry payments through.
     pub payers: usize,
     /// Clients that send many reserves at once.
@@ -33,6 +35,8 @@ pub struct Shape {
     pub mix: Mix,
     /// Of 100 steps of a gateway, so many end with its death.
     pub deaths: u64,
+    /// Whether nobody else confirms reservations or has to do with payments.
+    pub gateways_alone: bool,
     /// Of 100 transactions of the order database, so many fail.
     pub database_failures: u64,
 }
@@ -66,7 +70,7 @@ impl Shape {
     pub fn draw(scenario: &Scenario) -> Self {
         let mut rng = Rng::new(scenario.seed).stream("shape");
         let mix = Mix::draw(&mut rng);
-        Self {
+        let mut shape = Self {
             seed: scenario.seed,
             products: count(rng.between(1, 6)),
             users: rng.between(2, 12),
@@ -81,6 +85,20 @@ impl Shape {
             mix,
             deaths: [0, 2, 10][rng.index(3)],
             database_failures: [0, 10, 40][rng.index(3)],
+            gateways_alone: false,
+            reads: 1,
+        };
+        let alone = rng.percent(50);
+        shape.leave_payments_to_gateways(alone && shape.payers > 0);
+        shape.reads = [1, 1, 8][rng.index(3)];
+        shape
+    }
+
+    /// Takes payments out of the shoppers' hands.
+    pub fn leave_payments_to_gateways(&mut self, alone: bool) {
+        self.gateways_alone = alone;
+        if alone {
+            (self.mix.confirm, self.mix.payment, self.mix.late) = (0, 0, 0);
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use doorbuster_gateway::Key;
 use doorbuster_inventory::{Inventory, Limits};
 use doorbuster_protocol::failure::Failure;
 use doorbuster_protocol::frame::{decode_requests, encode_answer};
@@ -36,6 +37,7 @@ struct Toy {
     next_link: u64,
     rng: Rng,
     stored: Vec<FeedEntry>,
+    taken: BTreeSet<Key>,
     marks: BTreeSet<&'static str>,
 }
 
@@ -65,6 +67,9 @@ impl Toy {
                 .map_err(Failure::Refused),
             RequestBody::Query(Query::Feed { after, limit, .. }) => {
                 Ok(Reply::Feed(self.inventory.feed(*after, *limit)))
+            }
+            RequestBody::Query(Query::Unsettled { of, after, limit, .. }) => {
+                Ok(Reply::Unsettled(self.inventory.unsettled(*of, *after, *limit, time)))
             }
             RequestBody::Query(_) => Ok(Reply::Products(Vec::new())),
         }
@@ -96,6 +101,8 @@ impl Toy {
                 }
                 Order::Wake(at, number) => self.push(at, actor, Due::Timer(number)),
                 Order::Stored(ShardId(0), entries, _) => self.stored.extend(entries),
+                Order::Took(key) => assert!(self.taken.insert(key), "{key} is taken twice"),
+                Order::GaveBack(key) => assert!(self.taken.remove(&key), "{key} is given back, and was not taken"),
                 Order::Stored(shard, ..) => panic!("there is no shard {shard}"),
                 Order::Reached(mark) => drop(self.marks.insert(mark)),
                 Order::Note(_) => {}
@@ -120,6 +127,7 @@ fn play(seed: u64) -> (Toy, bool) {
         next_link: 0,
         rng: rng.stream("toy"),
         stored: Vec::new(),
+        taken: BTreeSet::new(),
         marks: BTreeSet::new(),
     };
     for actor in 0..actors.len() {

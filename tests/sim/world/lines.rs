@@ -61,6 +61,8 @@ impl Run {
                 self.trace.event(now, 8, &[u64::from(shard.0), through.0]);
                 self.see(Observation::Stored { shard, entries: &entries, through });
             }
+            Order::Took(key) => self.see(Observation::Took { key }),
+            Order::GaveBack(key) => self.see(Observation::GaveBack { key }),
             Order::Reached(mark) => self.marks.reach(mark),
             Order::Note(text) => {
                 let name = self.actors[actor].0.name();
