@@ -2,10 +2,11 @@
 //! process's exit code. Scripts branch on the exit code, programs on the code in `--json`.
 
 use doorbuster_client::Error as ClientError;
+use doorbuster_gateway::orders::StoreError;
 use serde_json::{Value, json};
 use std::fmt;
 
-/// Exit code: the thing was checked and is wrong (`audit`, `demo`, `status --check`).
+/// Exit code: the thing was checked and is wrong (`audit`, `demo`, `status --check`, `orders retry`).
 pub const EXIT_WRONG: u8 = 1;
 /// Exit code: usage or configuration; the same as clap's own.
 pub const EXIT_USAGE: u8 = 2;
@@ -19,7 +20,7 @@ pub const EXIT_UNKNOWN: u8 = 5;
 pub const EXIT_FAILED: u8 = 6;
 
 /// The list of exit codes that every `--help` ends with.
-pub const EXIT_CODES: &str = "Exit codes: 0 done; 1 checked and found wrong (audit, demo, status --check); 2 usage or \
+pub const EXIT_CODES: &str = "Exit codes: 0 done; 1 checked and found wrong (audit, demo, status --check, orders retry); 2 usage or \
      configuration; 3 refused, nothing changed; 4 unavailable, nothing changed, try again; 5 outcome unknown, try again \
      with the same id; 6 a process could not start or had to stop.";
 
@@ -45,6 +46,11 @@ impl CliError {
     /// What was checked is wrong.
     pub fn wrong(message: impl Into<String>) -> Self {
         Self::new(EXIT_WRONG, "found_wrong", message, false)
+    }
+
+    /// Nothing was changed, for this reason.
+    pub fn refused(code: &str, message: impl Into<String>) -> Self {
+        Self::new(EXIT_REFUSED, code, message, false)
     }
 
     /// A process or a file did not do what it must.
@@ -105,5 +111,11 @@ impl From<ClientError> for CliError {
             }
             ClientError::Config(message) => Self::usage(message),
         }
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        if error.is_transient() { Self::unavailable(error.to_string()) } else { Self::failed(error.to_string()) }
     }
 }

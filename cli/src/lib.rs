@@ -17,6 +17,7 @@ mod extend;
 mod gateway;
 mod log;
 pub mod names;
+pub mod orders;
 pub mod output;
 mod overlay;
 mod pay;
@@ -82,6 +83,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Recount everything and compare all replicas, and the database
     Audit(audit::AuditArgs),
+    /// What the order database has refused, and putting it back
+    Orders(orders::OrdersArgs),
     /// Measure how fast a cluster answers
     Bench(bench::BenchArgs),
     /// Make a bearer token to try the gateway with
@@ -100,6 +103,7 @@ impl Command {
             Self::Extend(args) => args.target.connection.json,
             Self::Status(args) => args.connection.json,
             Self::Audit(args) => args.connection.json,
+            Self::Orders(args) => args.wants_json(),
             Self::Bench(args) => args.wants_json(),
             Self::Token(args) => args.json,
         }
@@ -153,6 +157,7 @@ async fn run(command: Command, output: Output) -> Result<(), CliError> {
         Command::Show(args) => show::run(args, output).await,
         Command::Status(args) => status::run(args, output).await,
         Command::Audit(args) => audit::run(args, output).await,
+        Command::Orders(args) => orders::run(args, output).await,
         Command::Bench(args) => Box::pin(bench::run(args, output)).await,
         Command::Token(args) => token::run(&args, output),
     }

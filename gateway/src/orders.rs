@@ -4,19 +4,24 @@
 //! feed position in one transaction; only then is the feed acknowledged. [`plan`] decides, purely. Fault model: the writer, the database, the
 //! servers and the network between them fail at any moment and for any time, and any number of writers run at once.
 //! What is not acknowledged stays in the feed; what is stored twice is recognised by its position; what does not fit
-//! together (a gap, another cluster's orders) is refused loudly and never skipped.
+//! together (a gap, another cluster's database) is refused loudly and never skipped. An entry whose contents the database
+//! refuses is [`Parked`] beside the orders, in the transaction that moves the position past it, and stops nobody.
 
 mod feed;
 mod metrics;
+mod parked;
 pub mod plan;
 mod postgres;
 mod reader;
+mod refusal;
 mod row;
+mod sieve;
 mod sqlite;
 mod store;
 mod writer;
 
 pub use feed::Feed;
 pub use metrics::OrderMetrics;
+pub use parked::{Parked, Retried};
 pub use store::{Order, OrderStore, StoreError, Stored};
 pub use writer::OrderWriter;

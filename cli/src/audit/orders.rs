@@ -4,14 +4,14 @@ use super::listing;
 use crate::clock;
 use crate::error::CliError;
 use crate::names::reservation_text;
+use crate::orders;
 use doorbuster_client::Client;
-use doorbuster_gateway::orders::{Order, OrderStore};
+use doorbuster_gateway::orders::{Order, OrderStore, Parked};
 use doorbuster_protocol::limits::MAX_PAGE;
 use doorbuster_protocol::reply::{FeedKind, ReservationState, ReservationView};
 use doorbuster_protocol::types::{ProductId, Quantity, ReservationId, UserId};
 use serde_json::{Value, json};
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// Between two looks at the database.
@@ -41,8 +41,10 @@ pub struct Orders {
     pub confirmed: u64,
     /// Orders of confirmed reservations in the database.
     pub orders: u64,
-    /// Confirmed reservations without an order.
+    /// Confirmed reservations without an order, those whose order is parked among them.
     pub missing: u64,
+    /// Entries of the order feeds that the database refused and parked.
+    pub parked: u64,
     /// Orders beyond the first of a reservation.
     pub duplicates: u64,
     /// Whatever does not agree, in words.
@@ -55,6 +57,7 @@ impl Orders {
     pub fn json(&self) -> Value {
         json!({
             "confirmed": self.confirmed, "orders": self.orders, "missing": self.missing, "duplicates": self.duplicates,
+            "parked": self.parked,
         })
     }
 
@@ -62,8 +65,8 @@ impl Orders {
     #[must_use]
     pub fn sentence(&self) -> String {
         format!(
-            "{} orders in the database for {} confirmed reservations: {} missing, {} duplicates.",
-            self.orders, self.confirmed, self.missing, self.duplicates
+            "{} orders in the database for {} confirmed reservations: {} missing, {} duplicates, {} parked.",
+            self.orders, self.confirmed, self.missing, self.duplicates, self.parked
         )
     }
 
@@ -78,7 +81,7 @@ impl Orders {
 
 /// Compares, again and again until it agrees or patience ends: orders may still be on their way.
 pub async fn compare(client: &Client, url: &str, patience: Duration) -> Result<Orders, CliError> {
-    let store = open(url)?;
+    let store = orders::open(url)?;
     let orders = compare_with(client, &store, patience).await;
     store.close().await;
     orders
@@ -89,7 +92,7 @@ async fn compare_with(client: &Client, store: &OrderStore, patience: Duration) -
     loop {
         let reservations = listing::reservations(client).await?;
         let orders = match stored(store).await {
-            Ok(orders) => differences(&reservations, &orders),
+            Ok((orders, parked)) => differences(&reservations, &orders, &parked),
             Err(error) if clock::now() > deadline => return Err(error),
             Err(_) => {
                 tokio::time::sleep(ROUND).await;
@@ -103,10 +106,15 @@ async fn compare_with(client: &Client, store: &OrderStore, patience: Duration) -
     }
 }
 
-/// What differs between the reservations of the shards and the orders of the database.
+/// What differs between the reservations of the shards and the orders of the database. What is parked is no order.
 #[must_use]
-pub fn differences(reservations: &[ReservationView], orders: &[StoredOrder]) -> Orders {
-    let mut out = Orders::default();
+pub fn differences(reservations: &[ReservationView], orders: &[StoredOrder], parked: &[Parked]) -> Orders {
+    let mut out = Orders { parked: parked.len() as u64, ..Orders::default() };
+    for Parked { entry, error, .. } in parked {
+        let (name, state) = (reservation_text(entry.product, entry.reservation), state(entry.kind).name());
+        out.problem(format!("reservation {name} is {state}, and its order is parked, because {error}"));
+    }
+    let is_parked: HashSet<_> = parked.iter().map(|Parked { entry, .. }| (entry.product, entry.reservation)).collect();
     let mut by_id: HashMap<(ProductId, ReservationId), &StoredOrder> = HashMap::new();
     for order in orders {
         out.orders += u64::from(order.state == ReservationState::Confirmed);
@@ -127,6 +135,9 @@ pub fn differences(reservations: &[ReservationView], orders: &[StoredOrder]) -> 
         match by_id.remove(&(view.product, view.reservation)) {
             None => {
                 out.missing += 1;
+                if is_parked.contains(&(view.product, view.reservation)) {
+                    continue;
+                }
                 out.problem(format!("reservation {} is {} but has no order", name(&wanted), view.state.name()));
             }
             Some(order) if *order == wanted => {}
@@ -145,23 +156,14 @@ fn name(order: &StoredOrder) -> String {
     reservation_text(order.product, order.reservation)
 }
 
-/// Opens the order database of an audit, which must be there: an audit creates nothing.
-fn open(url: &str) -> Result<OrderStore, CliError> {
-    let file =
-        url.strip_prefix("sqlite:").map(|path| path.trim_start_matches("//").split('?').next().unwrap_or_default());
-    if let Some(file) = file.filter(|file| *file != ":memory:" && !Path::new(file).is_file()) {
-        return Err(CliError::usage(format!("--database {url}: there is no file {file}; name the gateway's database")));
-    }
-    OrderStore::open(url).map_err(|error| CliError::usage(error.to_string()))
-}
-
-/// Every order in the database.
-async fn stored(store: &OrderStore) -> Result<Vec<StoredOrder>, CliError> {
+/// Every order in the database, and what is parked. The latter is read last: what a retry puts back meanwhile is in neither,
+/// and there at the next look.
+async fn stored(store: &OrderStore) -> Result<(Vec<StoredOrder>, Vec<Parked>), CliError> {
     let mut all = Vec::new();
     let mut after = ReservationId(0);
     loop {
-        let page = store.orders(after, MAX_PAGE).await.map_err(|error| CliError::unavailable(error.to_string()))?;
-        let Some(last) = page.last() else { return Ok(all) };
+        let page = store.orders(after, MAX_PAGE).await?;
+        let Some(last) = page.last() else { return Ok((all, orders::all_parked(store).await?)) };
         after = last.reservation;
         all.extend(page.iter().map(StoredOrder::from));
     }
@@ -169,20 +171,26 @@ async fn stored(store: &OrderStore) -> Result<Vec<StoredOrder>, CliError> {
 
 impl From<&Order> for StoredOrder {
     fn from(order: &Order) -> Self {
-        let state = match order.state {
-            FeedKind::Confirmed => ReservationState::Confirmed,
-            FeedKind::RefundDue => ReservationState::RefundDue,
-            FeedKind::Refunded => ReservationState::Refunded,
-        };
         let (product, reservation, user, quantity) = (order.product, order.reservation, order.user, order.quantity);
-        Self { product, reservation, user, quantity, state }
+        Self { product, reservation, user, quantity, state: state(order.state) }
+    }
+}
+
+/// The state of the reservation that an entry of the feed tells of.
+#[must_use]
+pub const fn state(kind: FeedKind) -> ReservationState {
+    match kind {
+        FeedKind::Confirmed => ReservationState::Confirmed,
+        FeedKind::RefundDue => ReservationState::RefundDue,
+        FeedKind::Refunded => ReservationState::Refunded,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use doorbuster_protocol::types::Timestamp;
+    use doorbuster_protocol::reply::FeedEntry;
+    use doorbuster_protocol::types::{Currency, FeedPosition, Money, ShardId, Timestamp};
 
     fn view(id: u128, state: ReservationState) -> ReservationView {
         ReservationView {
@@ -217,7 +225,7 @@ mod tests {
             view(2, ReservationState::Expired),
             view(3, ReservationState::Confirmed),
         ];
-        let orders = differences(&views, &[order(3), order(1)]);
+        let orders = differences(&views, &[order(3), order(1)], &[]);
         assert_eq!((orders.confirmed, orders.orders, orders.missing, orders.duplicates), (2, 2, 0, 0));
         assert_eq!(orders.problems, Vec::<String>::new());
     }
@@ -233,9 +241,28 @@ mod tests {
             (vec![StoredOrder { quantity: Quantity(2), ..order(1) }], "the order says"),
             (vec![StoredOrder { state: ReservationState::Refunded, ..order(1) }], "the order says"),
         ] {
-            let found = differences(&views, &orders);
+            let found = differences(&views, &orders, &[]);
             assert!(found.problems.iter().any(|problem| problem.contains(word)), "{word}: {:?}", found.problems);
         }
-        assert_eq!(differences(&views, &[order(1), order(1)]).duplicates, 1);
+        assert_eq!(differences(&views, &[order(1), order(1)], &[]).duplicates, 1);
+    }
+
+    #[test]
+    fn what_is_parked_is_missing_and_named_once() {
+        let entry = FeedEntry {
+            position: FeedPosition(9),
+            kind: FeedKind::Confirmed,
+            product: ProductId(1),
+            reservation: ReservationId(1),
+            user: UserId(101),
+            quantity: Quantity(1),
+            price: Money { minor: 1, currency: Currency(*b"EUR") },
+            at: Timestamp(2),
+            late: false,
+        };
+        let parked = Parked { shard: ShardId(0), entry, error: "CHECK".into(), tries: 1, parked_at: Timestamp(3) };
+        let found = differences(&[view(1, ReservationState::Confirmed)], &[], &[parked]);
+        assert_eq!((found.confirmed, found.missing, found.parked, found.problems.len()), (1, 1, 1, 1));
+        assert!(found.problems[0].contains("parked, because CHECK"), "{:?}", found.problems);
     }
 }

@@ -19,7 +19,7 @@ use doorbuster_protocol::reply::{FeedEntry, FeedKind, FeedPage};
 use doorbuster_protocol::types::{FeedPosition, Millis, ReservationId, ShardId};
 
 use super::row::hex;
-use super::store::{Order, StoreError, Stored};
+use super::store::{StoreError, Stored};
 
 /// Entries that one transaction stores.
 pub(super) const BATCH: u32 = 1000;
@@ -35,8 +35,8 @@ const RETRY: (Millis, Millis) = (Millis(100), Millis(5_000));
 pub enum Step {
     /// Ask the database how far the shard's feed is stored.
     Position,
-    /// Ask the database for the order of this reservation.
-    Order(ReservationId),
+    /// Ask the database where in the shard's feed its entries of this reservation came from.
+    Find(ReservationId),
     /// Read the feed behind `after`.
     Read {
         /// Entries behind this position.
@@ -57,8 +57,8 @@ pub enum Step {
 pub enum Event {
     /// The database is here.
     Position(FeedPosition),
-    /// The database's order, if it has one.
-    Order(Option<Order>),
+    /// Positions of the reservation's order and of its parked entries, those that there are.
+    Found(Vec<FeedPosition>),
     /// A page of the feed.
     Page(FeedPage),
     /// The database has committed.
@@ -152,7 +152,7 @@ impl Plan {
                 self.unrecognised = page.entries.into_iter().filter(|entry| entry.position <= position).collect();
                 self.recognise();
             }
-            Event::Order(order) => self.compare(order.as_ref())?,
+            Event::Found(positions) => self.compare(&positions)?,
             Event::Page(page) => self.read(page)?,
             Event::Stored(stored) => {
                 self.position = Some(stored.position);
@@ -199,12 +199,12 @@ impl Plan {
         self.step = Step::Pause(self.retry.next());
     }
 
-    /// What is stored and not acknowledged (a crash leaves that) must be the orders that the feed has there. In the
+    /// What is stored and not acknowledged (a crash leaves that) must be the orders, or parked, that the feed has there. In the
     /// database of another cluster, or of an earlier one of the same name, it is not, and these orders would be taken
     /// for stored.
     fn recognise(&mut self) {
         match self.unrecognised.front() {
-            Some(entry) => self.step = Step::Order(entry.reservation),
+            Some(entry) => self.step = Step::Find(entry.reservation),
             None => {
                 self.recognised = true;
                 self.begin();
@@ -212,9 +212,9 @@ impl Plan {
         }
     }
 
-    fn compare(&mut self, order: Option<&Order>) -> Result<(), StoreError> {
+    fn compare(&mut self, found: &[FeedPosition]) -> Result<(), StoreError> {
         let Some(entry) = self.unrecognised.pop_front() else { return Ok(()) };
-        if order.is_some_and(|order| is_of(order, self.shard, &entry)) {
+        if found.iter().any(|position| is_of(*position, &entry)) {
             self.recognise();
             return Ok(());
         }
@@ -298,8 +298,9 @@ impl Plan {
         self.fail();
     }
 
-    /// The database refused a batch: halves it until what is in front of the refused entry got through and the entry
-    /// itself is named.
+    /// The database refused a batch, and did not even park what is wrong with it (a trigger refuses that, or a constraint
+    /// that is checked at the end of a transaction): halves it until what is in front of the refused entry got through and
+    /// the entry itself is named.
     fn narrow(&mut self, entries: &[FeedEntry], error: &StoreError) {
         if let [entry] = entries {
             let (position, reservation) = (entry.position, hex(entry.reservation.get()));
@@ -330,13 +331,12 @@ fn ends_early(shard: ShardId, position: FeedPosition, page: &FeedPage) -> StoreE
     StoreError::Refused { problem }
 }
 
-/// Whether the order is what this entry, or for a refund an earlier one, became.
-fn is_of(order: &Order, shard: ShardId, entry: &FeedEntry) -> bool {
-    let in_place = match entry.kind {
-        FeedKind::Confirmed | FeedKind::RefundDue => order.position == entry.position,
-        FeedKind::Refunded => order.position < entry.position,
-    };
-    order.shard == shard && in_place
+/// Whether what the database has from there is what this entry, or for a refund an earlier one, became.
+fn is_of(position: FeedPosition, entry: &FeedEntry) -> bool {
+    match entry.kind {
+        FeedKind::Confirmed | FeedKind::RefundDue => position == entry.position,
+        FeedKind::Refunded => position <= entry.position,
+    }
 }
 
 /// A pause that doubles until something works.
@@ -364,12 +364,12 @@ impl Pause {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use doorbuster_protocol::types::{Currency, Money, ProductId, Quantity, Timestamp, UserId};
 
     use super::*;
 
-    fn entry(position: u64) -> FeedEntry {
+    pub(in crate::orders) fn entry(position: u64) -> FeedEntry {
         FeedEntry {
             position: FeedPosition(position),
             kind: FeedKind::Confirmed,
@@ -389,7 +389,7 @@ mod tests {
     }
 
     fn stored(position: u64, entries: u64) -> Event {
-        Event::Stored(Stored { position: FeedPosition(position), entries })
+        Event::Stored(Stored { position: FeedPosition(position), entries, parked: 0 })
     }
 
     /// Takes the events one after the other and gives the steps between them.
@@ -432,19 +432,6 @@ mod tests {
         let mut plan = Plan::new(ShardId(0));
         steps(&mut plan, [Event::Position(FeedPosition(0)), page([], 0, 0), page([1], 0, 1)]);
         let lost = Event::StoreFailed(StoreError::Unavailable { problem: "gone".to_owned() });
-        let order = Order {
-            shard: ShardId(0),
-            position: FeedPosition(1),
-            product: ProductId(1),
-            reservation: ReservationId(1),
-            user: UserId(1),
-            quantity: Quantity(1),
-            price: entry(1).price,
-            state: FeedKind::Confirmed,
-            late: false,
-            created_at: Timestamp(1),
-            changed_at: Timestamp(1),
-        };
         let taken = steps(
             &mut plan,
             [
@@ -452,7 +439,7 @@ mod tests {
                 Event::Rested,
                 Event::Position(FeedPosition(1)),
                 page([1], 0, 1),
-                Event::Order(Some(order)),
+                Event::Found(vec![FeedPosition(1)]),
                 page([], 0, 1),
             ],
         );

@@ -4,14 +4,17 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorbuster_protocol::reply::FeedEntry;
 use doorbuster_protocol::types::{FeedPosition, ReservationId, ShardId};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::query::{Query, QueryAs};
-use sqlx::{Executor, FromRow, Transaction};
+use sqlx::{Connection, Executor, FromRow, Transaction};
 use tokio::sync::OnceCell;
 
-use super::row::{NewRow, StoredRow, hex};
+use super::parked::{self, NewParked, ParkedRow, Retried};
+use super::row::{NewRow, StoredRow, fit, hex};
+use super::sieve::{Refused, Sieve, Sifted};
 use super::store::{StoreError, Stored, beyond, position, url_error};
 
 type Driver = sqlx::Postgres;
@@ -67,22 +70,58 @@ impl Postgres {
         Ok(position(found.unwrap_or(0)))
     }
 
-    pub async fn store(&self, shard: ShardId, rows: &[NewRow]) -> Result<Stored, StoreError> {
+    pub async fn store(&self, shard: ShardId, entries: &[FeedEntry]) -> Result<Stored, StoreError> {
         let mut transaction = self.pool().await?.begin().await?;
         let stored = lock(&mut transaction, shard).await?;
-        let rows = beyond(shard, rows, stored)?;
-        let Some(last) = rows.last() else {
+        let entries = beyond(shard, entries, stored)?;
+        let Some(last) = entries.last().map(|entry| entry.position) else {
             transaction.rollback().await?;
-            return Ok(Stored { position: position(stored), entries: 0 });
+            return Ok(Stored { position: position(stored), entries: 0, parked: 0 });
         };
-        insert(&mut transaction, shard, rows).await?;
+        let Sifted { stored, refused } = sift(&mut transaction, shard, entries).await?;
+        park(&mut transaction, shard, &refused).await?;
         sqlx::query("UPDATE feed_positions SET position = $2 WHERE shard = $1")
             .bind(i32::from(shard.get()))
-            .bind(last.position)
+            .bind(fit("position", last.get(), last)?)
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        Ok(Stored { position: position(last.position), entries: rows.len() as u64 })
+        Ok(Stored { position: last, entries: stored.len() as u64, parked: refused.len() as u64 })
+    }
+
+    pub async fn retry(&self, shard: ShardId, positions: &[i64]) -> Result<Retried, StoreError> {
+        let mut transaction = self.pool().await?.begin().await?;
+        lock(&mut transaction, shard).await?;
+        let found: Vec<String> = sqlx::query_scalar(PARKED_AT)
+            .bind(i32::from(shard.get()))
+            .bind(positions)
+            .fetch_all(&mut *transaction)
+            .await?;
+        let entries = found.iter().map(|entry| parked::read(entry)).collect::<Result<Vec<_>, _>>()?;
+        let Sifted { stored, refused } = sift(&mut transaction, shard, &entries).await?;
+        park(&mut transaction, shard, &refused).await?;
+        let done: Vec<i64> = stored.iter().map(|at| fit("position", at.get(), *at)).collect::<Result<_, _>>()?;
+        sqlx::query("DELETE FROM parked_orders WHERE shard = $1 AND position = ANY($2)")
+            .bind(i32::from(shard.get()))
+            .bind(done)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(Retried { stored: stored.len() as u64, parked: refused.len() as u64 })
+    }
+
+    pub async fn find(&self, shard: ShardId, reservation: ReservationId) -> Result<Vec<i64>, StoreError> {
+        let query = sqlx::query_scalar(FIND).bind(i32::from(shard.get())).bind(hex(reservation.get()));
+        Ok(query.fetch_all(self.pool().await?).await?)
+    }
+
+    pub async fn parked(&self, shard: ShardId, position: i64, limit: u32) -> Result<Vec<ParkedRow>, StoreError> {
+        let query = sqlx::query_as(PARKED_PAGE).bind(i32::from(shard.get())).bind(position).bind(i64::from(limit));
+        Ok(query.fetch_all(self.pool().await?).await?)
+    }
+
+    pub async fn parked_count(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar("SELECT count(*) FROM parked_orders").fetch_one(self.pool().await?).await?)
     }
 
     pub async fn order(&self, reservation: ReservationId) -> Result<Option<StoredRow>, StoreError> {
@@ -115,6 +154,64 @@ async fn lock(transaction: &mut Transaction<'_, Driver>, shard: ShardId) -> Resu
         .fetch_one(&mut **transaction)
         .await?;
     Ok(locked)
+}
+
+/// Stores what the database takes of the entries, and says what it refuses.
+async fn sift(
+    transaction: &mut Transaction<'_, Driver>,
+    shard: ShardId,
+    entries: &[FeedEntry],
+) -> Result<Sifted, StoreError> {
+    let (reservations, positions): (Vec<String>, Vec<i64>) = entries
+        .iter()
+        .map(|entry| Ok((hex(entry.reservation.get()), fit("position", entry.position.get(), entry.position)?)))
+        .collect::<Result<Vec<_>, StoreError>>()?
+        .into_iter()
+        .unzip();
+    let parked: Vec<(String, i64)> = sqlx::query_as(PARKED_BEFORE)
+        .bind(i32::from(shard.get()))
+        .bind(reservations)
+        .bind(positions)
+        .fetch_all(&mut **transaction)
+        .await?;
+    let mut sieve = Sieve::of(entries, parked.into_iter().collect());
+    while let Some(rows) = sieve.next() {
+        let mut attempt = transaction.begin().await?;
+        match insert(&mut attempt, shard, rows).await {
+            Ok(()) => {
+                attempt.commit().await?;
+                sieve.passed();
+            }
+            Err(error) if error.is_of_contents() => {
+                attempt.rollback().await?;
+                sieve.refused(&error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sieve.end())
+}
+
+async fn park(
+    transaction: &mut Transaction<'_, Driver>,
+    shard: ShardId,
+    refused: &[Refused],
+) -> Result<(), StoreError> {
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let (mut positions, mut reservations, mut entries, mut errors) = (vec![], vec![], vec![], vec![]);
+    for refused in refused {
+        let NewParked { position, reservation, entry, error } = NewParked::of(refused)?;
+        positions.push(position);
+        reservations.push(reservation);
+        entries.push(entry);
+        errors.push(error);
+    }
+    let query = sqlx::query(PARK).bind(i32::from(shard.get()));
+    let query = query.bind(positions).bind(reservations).bind(entries).bind(errors);
+    query.execute(&mut **transaction).await?;
+    Ok(())
 }
 
 /// Rows of new orders first, then those that end a refund: in a feed the end of a refund always comes behind its start.
@@ -231,6 +328,26 @@ const REFUNDED: &str = "
         AS entry (reservation, position, product, user_id, quantity, price_minor, currency, state, late, at_ms)
     ON CONFLICT (reservation) DO UPDATE SET state = 'refunded', changed_at_ms = excluded.changed_at_ms
     WHERE orders.state = 'refund_due' AND orders.shard = excluded.shard AND orders.product = excluded.product";
+const FIND: &str = "
+    SELECT position FROM orders WHERE shard = $1 AND reservation = $2
+    UNION ALL SELECT position FROM parked_orders WHERE shard = $1 AND reservation = $2";
+const PARKED_PAGE: &str = "
+    SELECT shard::bigint AS shard, entry, error, tries, parked_at_ms
+    FROM parked_orders WHERE (shard, position) > ($1, $2) ORDER BY parked_orders.shard, position LIMIT $3";
+const PARKED_AT: &str = "
+    SELECT entry FROM parked_orders WHERE shard = $1 AND position = ANY($2) ORDER BY position";
+/// Reservations of the entries $2 and $3 of which something is parked that comes before and is none of these entries.
+const PARKED_BEFORE: &str = "
+    SELECT parked_orders.reservation, min(parked_orders.position)
+    FROM UNNEST($2::text[], $3::bigint[]) AS entry (reservation, position)
+    JOIN parked_orders ON parked_orders.reservation = entry.reservation AND parked_orders.position < entry.position
+    WHERE parked_orders.shard = $1 AND parked_orders.position <> ALL($3)
+    GROUP BY parked_orders.reservation";
+const PARK: &str = "
+    INSERT INTO parked_orders (shard, position, reservation, entry, error, parked_at_ms)
+    SELECT $1, position, reservation, entry, error, extract(epoch FROM clock_timestamp()) * 1000
+    FROM UNNEST($2::bigint[], $3::text[], $4::text[], $5::text[]) AS refused (position, reservation, entry, error)
+    ON CONFLICT (shard, position) DO UPDATE SET error = excluded.error, tries = parked_orders.tries + 1";
 /// Of the rows that were not written: one that is somebody else's order.
 const CONFLICT: &str = "
     SELECT orders.reservation, orders.shard::bigint, orders.position

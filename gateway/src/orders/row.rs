@@ -12,6 +12,9 @@ use super::store::{Order, StoreError};
 /// A row about to be written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct NewRow {
+    /// What it is made of.
+    #[serde(skip)]
+    pub entry: FeedEntry,
     pub reservation: String,
     pub position: i64,
     pub product: String,
@@ -45,12 +48,9 @@ impl NewRow {
     /// # Errors
     /// If a number does not fit the database's.
     pub fn of(entry: &FeedEntry) -> Result<Self, StoreError> {
-        let fit = |what: &str, value: u64| {
-            i64::try_from(value).map_err(|_| StoreError::Refused {
-                problem: format!("{what} {value} of feed entry {} is beyond the database's integers", entry.position),
-            })
-        };
+        let fit = |what, value| fit(what, value, entry.position);
         Ok(Self {
+            entry: *entry,
             reservation: hex(entry.reservation.get()),
             position: fit("position", entry.position.get())?,
             product: entry.product.to_string(),
@@ -89,12 +89,19 @@ impl TryFrom<StoredRow> for Order {
     }
 }
 
+/// A number of the feed entry at `position`, as SQL's integers have it.
+pub(super) fn fit(what: &str, value: u64, position: FeedPosition) -> Result<i64, StoreError> {
+    i64::try_from(value).map_err(|_| StoreError::Refused {
+        problem: format!("{what} {value} of feed entry {position} is beyond the database's integers"),
+    })
+}
+
 /// 32 hexadecimal digits: sorts as text the way the number does.
 pub(super) fn hex(id: u128) -> String {
     format!("{id:032x}")
 }
 
-fn parse_hex(text: &str) -> Option<u128> {
+pub(super) fn parse_hex(text: &str) -> Option<u128> {
     u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32)
 }
 
@@ -106,6 +113,6 @@ pub(super) const fn name(kind: FeedKind) -> &'static str {
     }
 }
 
-fn kind(name: &str) -> Option<FeedKind> {
+pub(super) fn kind(name: &str) -> Option<FeedKind> {
     [FeedKind::Confirmed, FeedKind::RefundDue, FeedKind::Refunded].into_iter().find(|kind| self::name(*kind) == name)
 }

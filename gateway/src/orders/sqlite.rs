@@ -6,13 +6,17 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorbuster_protocol::reply::FeedEntry;
 use doorbuster_protocol::types::{FeedPosition, ReservationId, ShardId};
+use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite as Driver, Transaction};
+use sqlx::{Connection, Sqlite as Driver, Transaction};
 use tokio::sync::OnceCell;
 
-use super::row::{NewRow, StoredRow, hex};
+use super::parked::{self, NewParked, ParkedRow, Retried};
+use super::row::{NewRow, StoredRow, fit, hex};
+use super::sieve::{Refused, Sieve, Sifted};
 use super::store::{StoreError, Stored, beyond, position, url_error};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
@@ -80,29 +84,60 @@ impl Sqlite {
         Ok(position(found.unwrap_or(0)))
     }
 
-    pub async fn store(&self, shard: ShardId, rows: &[NewRow]) -> Result<Stored, StoreError> {
+    pub async fn store(&self, shard: ShardId, entries: &[FeedEntry]) -> Result<Stored, StoreError> {
         let mut transaction = self.pool().await?.begin_with("BEGIN IMMEDIATE").await?;
         let stored: Option<i64> = sqlx::query_scalar("SELECT position FROM feed_positions WHERE shard = ?1")
             .bind(i64::from(shard.get()))
             .fetch_optional(&mut *transaction)
             .await?;
         let stored = stored.unwrap_or(0);
-        let rows = beyond(shard, rows, stored)?;
-        let Some(last) = rows.last() else {
+        let entries = beyond(shard, entries, stored)?;
+        let Some(last) = entries.last().map(|entry| entry.position) else {
             transaction.rollback().await?;
-            return Ok(Stored { position: position(stored), entries: 0 });
+            return Ok(Stored { position: position(stored), entries: 0, parked: 0 });
         };
-        insert(&mut transaction, shard, rows).await?;
+        let Sifted { stored, refused } = sift(&mut transaction, shard, entries).await?;
+        park(&mut transaction, shard, &refused).await?;
         sqlx::query(
             "INSERT INTO feed_positions (shard, position) VALUES (?1, ?2)
              ON CONFLICT (shard) DO UPDATE SET position = excluded.position",
         )
         .bind(i64::from(shard.get()))
-        .bind(last.position)
+        .bind(fit("position", last.get(), last)?)
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        Ok(Stored { position: position(last.position), entries: rows.len() as u64 })
+        Ok(Stored { position: last, entries: stored.len() as u64, parked: refused.len() as u64 })
+    }
+
+    pub async fn retry(&self, shard: ShardId, positions: &[i64]) -> Result<Retried, StoreError> {
+        let mut transaction = self.pool().await?.begin_with("BEGIN IMMEDIATE").await?;
+        let found: Vec<String> = sqlx::query_scalar(PARKED_AT)
+            .bind(i64::from(shard.get()))
+            .bind(json(positions)?)
+            .fetch_all(&mut *transaction)
+            .await?;
+        let entries = found.iter().map(|entry| parked::read(entry)).collect::<Result<Vec<_>, _>>()?;
+        let Sifted { stored, refused } = sift(&mut transaction, shard, &entries).await?;
+        park(&mut transaction, shard, &refused).await?;
+        let done: Vec<i64> = stored.iter().map(|at| fit("position", at.get(), *at)).collect::<Result<_, _>>()?;
+        sqlx::query(UNPARK).bind(i64::from(shard.get())).bind(json(&done)?).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(Retried { stored: stored.len() as u64, parked: refused.len() as u64 })
+    }
+
+    pub async fn find(&self, shard: ShardId, reservation: ReservationId) -> Result<Vec<i64>, StoreError> {
+        let query = sqlx::query_scalar(FIND).bind(i64::from(shard.get())).bind(hex(reservation.get()));
+        Ok(query.fetch_all(self.pool().await?).await?)
+    }
+
+    pub async fn parked(&self, shard: ShardId, position: i64, limit: u32) -> Result<Vec<ParkedRow>, StoreError> {
+        let query = sqlx::query_as(PARKED_PAGE).bind(i64::from(shard.get())).bind(position).bind(i64::from(limit));
+        Ok(query.fetch_all(self.pool().await?).await?)
+    }
+
+    pub async fn parked_count(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar("SELECT count(*) FROM parked_orders").fetch_one(self.pool().await?).await?)
     }
 
     pub async fn order(&self, reservation: ReservationId) -> Result<Option<StoredRow>, StoreError> {
@@ -124,6 +159,53 @@ impl Sqlite {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Stores what the database takes of the entries, and says what it refuses.
+async fn sift(
+    transaction: &mut Transaction<'_, Driver>,
+    shard: ShardId,
+    entries: &[FeedEntry],
+) -> Result<Sifted, StoreError> {
+    let place = |entry: &FeedEntry| {
+        let position = fit("position", entry.position.get(), entry.position)?;
+        Ok(serde_json::json!({ "reservation": hex(entry.reservation.get()), "position": position }))
+    };
+    let places = entries.iter().map(place).collect::<Result<Vec<_>, StoreError>>()?;
+    let parked: Vec<(String, i64)> = sqlx::query_as(PARKED_BEFORE)
+        .bind(i64::from(shard.get()))
+        .bind(json(&places)?)
+        .fetch_all(&mut **transaction)
+        .await?;
+    let mut sieve = Sieve::of(entries, parked.into_iter().collect());
+    while let Some(rows) = sieve.next() {
+        let mut attempt = transaction.begin().await?;
+        match insert(&mut attempt, shard, rows).await {
+            Ok(()) => {
+                attempt.commit().await?;
+                sieve.passed();
+            }
+            Err(error) if error.is_of_contents() => {
+                attempt.rollback().await?;
+                sieve.refused(&error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sieve.end())
+}
+
+async fn park(
+    transaction: &mut Transaction<'_, Driver>,
+    shard: ShardId,
+    refused: &[Refused],
+) -> Result<(), StoreError> {
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let rows = refused.iter().map(NewParked::of).collect::<Result<Vec<_>, _>>()?;
+    sqlx::query(PARK).bind(i64::from(shard.get())).bind(json(&rows)?).execute(&mut **transaction).await?;
+    Ok(())
 }
 
 /// Rows of new orders first, then those that end a refund: in a feed the end of a refund always comes behind its start.
@@ -158,7 +240,7 @@ async fn execute(
     Ok(query.execute(&mut **transaction).await?.rows_affected())
 }
 
-fn json(rows: &[&NewRow]) -> Result<String, StoreError> {
+fn json<T: Serialize>(rows: &[T]) -> Result<String, StoreError> {
     serde_json::to_string(rows).map_err(|error| StoreError::Refused { problem: error.to_string() })
 }
 
@@ -180,6 +262,31 @@ const REFUNDED: &str = "
     FROM json_each(?2) WHERE true
     ON CONFLICT (reservation) DO UPDATE SET state = 'refunded', changed_at_ms = excluded.changed_at_ms
     WHERE orders.state = 'refund_due' AND orders.shard = excluded.shard AND orders.product = excluded.product";
+const FIND: &str = "
+    SELECT position FROM orders WHERE shard = ?1 AND reservation = ?2
+    UNION ALL SELECT position FROM parked_orders WHERE shard = ?1 AND reservation = ?2";
+const PARKED_PAGE: &str = "
+    SELECT shard, entry, error, tries, parked_at_ms
+    FROM parked_orders WHERE (shard, position) > (?1, ?2) ORDER BY shard, position LIMIT ?3";
+const PARKED_AT: &str = "
+    SELECT entry FROM parked_orders WHERE shard = ?1 AND position IN (SELECT value FROM json_each(?2)) ORDER BY position";
+/// Reservations of the entries ?2 of which something is parked that comes before and is none of these entries.
+const PARKED_BEFORE: &str = "
+    SELECT parked_orders.reservation, min(parked_orders.position)
+    FROM json_each(?2) AS entry
+    JOIN parked_orders ON parked_orders.reservation = entry.value ->> 'reservation'
+                      AND parked_orders.position < entry.value ->> 'position'
+    WHERE parked_orders.shard = ?1
+      AND parked_orders.position NOT IN (SELECT value ->> 'position' FROM json_each(?2))
+    GROUP BY parked_orders.reservation";
+const PARK: &str = "
+    INSERT INTO parked_orders (shard, position, reservation, entry, error, parked_at_ms)
+    SELECT ?1, value ->> 'position', value ->> 'reservation', value ->> 'entry', value ->> 'error',
+           CAST(unixepoch('subsec') * 1000 AS INTEGER)
+    FROM json_each(?2) WHERE true
+    ON CONFLICT (shard, position) DO UPDATE SET error = excluded.error, tries = parked_orders.tries + 1";
+const UNPARK: &str = "
+    DELETE FROM parked_orders WHERE shard = ?1 AND position IN (SELECT value FROM json_each(?2))";
 /// Of the rows that were not written: one that is somebody else's order.
 const CONFLICT: &str = "
     SELECT orders.reservation, orders.shard, orders.position

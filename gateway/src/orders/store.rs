@@ -3,8 +3,9 @@
 use doorbuster_protocol::reply::{FeedEntry, FeedKind};
 use doorbuster_protocol::types::{FeedPosition, Money, ProductId, Quantity, ReservationId, ShardId, Timestamp, UserId};
 
+use super::parked::{Parked, Retried};
 use super::postgres::Postgres;
-use super::row::NewRow;
+use super::refusal;
 use super::sqlite::Sqlite;
 
 /// An order as it is stored.
@@ -41,6 +42,8 @@ pub struct Stored {
     pub position: FeedPosition,
     /// Entries that this call stored; the others had been stored before.
     pub entries: u64,
+    /// Entries that this call parked: the database refuses them.
+    pub parked: u64,
 }
 
 /// Why the database did not do it. Nothing was stored.
@@ -100,6 +103,12 @@ impl StoreError {
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
+
+    /// Whether it is entries that it objects to, so that others may go through.
+    #[must_use]
+    pub const fn is_of_contents(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Conflict { .. })
+    }
 }
 
 /// Orders and feed positions in a database. `Clone` shares its connections.
@@ -157,15 +166,58 @@ impl OrderStore {
     }
 
     /// Stores consecutive feed entries of a shard and moves its position, in one transaction under the lock of the
-    /// position's row. What another writer stored in the meantime is left as it is.
+    /// position's row. What another writer stored in the meantime is left as it is. Entries that the database refuses
+    /// are parked in the same transaction, with what it said, and so is what comes behind them in the same reservation.
     ///
     /// Cancelled at any await, it has stored all or nothing.
     ///
     /// # Errors
     /// See [`StoreError`]; nothing is stored then.
     pub async fn store(&self, shard: ShardId, entries: &[FeedEntry]) -> Result<Stored, StoreError> {
-        let rows = entries.iter().map(NewRow::of).collect::<Result<Vec<_>, _>>()?;
-        on_database!(self, database => database.store(shard, &rows))
+        on_database!(self, database => database.store(shard, entries))
+    }
+
+    /// Where in the shard's feed what is kept of a reservation came from: its order, and its parked entries.
+    ///
+    /// # Errors
+    /// A database that cannot be reached.
+    pub async fn find(&self, shard: ShardId, reservation: ReservationId) -> Result<Vec<FeedPosition>, StoreError> {
+        let found = on_database!(self, database => database.find(shard, reservation))?;
+        Ok(found.into_iter().map(position).collect())
+    }
+
+    /// Parked entries in the order of shards and positions, those behind `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// A database that cannot be reached.
+    pub async fn parked(&self, after: (ShardId, FeedPosition), limit: u32) -> Result<Vec<Parked>, StoreError> {
+        let (shard, position) = after;
+        let position = i64::try_from(position.get()).unwrap_or(i64::MAX);
+        on_database!(self, database => database.parked(shard, position, limit))?
+            .into_iter()
+            .map(Parked::try_from)
+            .collect()
+    }
+
+    /// How many entries are parked.
+    ///
+    /// # Errors
+    /// A database that cannot be reached.
+    pub async fn parked_count(&self) -> Result<u64, StoreError> {
+        let count = on_database!(self, database => database.parked_count())?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// Tries parked entries of a shard again, under the lock under which they were parked: each becomes its order and is
+    /// no longer parked, or stays with what the database says now. Positions where nothing is parked are passed over.
+    ///
+    /// Cancelled at any await, it has done all or nothing.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; nothing is changed then.
+    pub async fn retry(&self, shard: ShardId, positions: &[FeedPosition]) -> Result<Retried, StoreError> {
+        let positions: Vec<i64> = positions.iter().filter_map(|position| position.get().try_into().ok()).collect();
+        on_database!(self, database => database.retry(shard, &positions))
     }
 
     /// The order of a reservation.
@@ -203,14 +255,13 @@ impl OrderStore {
 ///
 /// # Errors
 /// [`StoreError::Gap`] if the first of them is not the next one.
-pub(super) fn beyond(shard: ShardId, rows: &[NewRow], stored: i64) -> Result<&[NewRow], StoreError> {
-    let known = rows.partition_point(|row| row.position <= stored);
-    let rest = &rows[known..];
-    let consecutive = rest.iter().zip(stored + 1..).find(|(row, expected)| row.position != *expected);
-    match consecutive {
+pub(super) fn beyond(shard: ShardId, entries: &[FeedEntry], stored: i64) -> Result<&[FeedEntry], StoreError> {
+    let stored = position(stored);
+    let rest = &entries[entries.partition_point(|entry| entry.position <= stored)..];
+    match rest.iter().zip(stored.get() + 1..).find(|(entry, expected)| entry.position.get() != *expected) {
         None => Ok(rest),
-        Some((row, expected)) => {
-            Err(StoreError::Gap { shard, stored: position(expected - 1), next: position(row.position) })
+        Some((entry, expected)) => {
+            Err(StoreError::Gap { shard, stored: FeedPosition(expected - 1), next: entry.position })
         }
     }
 }
@@ -229,13 +280,7 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let problem = error.to_string();
         let refused = match &error {
-            sqlx::Error::Database(said) => {
-                // Classes 22 and 23 of SQLSTATE: data exception, integrity constraint violation.
-                let class = said
-                    .code()
-                    .is_some_and(|code| code.len() == 5 && (code.starts_with("22") || code.starts_with("23")));
-                class || !matches!(said.kind(), sqlx::error::ErrorKind::Other)
-            }
+            sqlx::Error::Database(said) => refusal::is_of_contents(&**said),
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => true,
             _ => false,
         };

@@ -15,6 +15,9 @@ use crate::entropy;
 /// A database that answers nothing at all for so long is treated as one that failed.
 const STORE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Between two counts of what is parked.
+const PARKED_EVERY: Duration = Duration::from_secs(5);
+
 /// Stores every shard's orders.
 #[derive(Clone)]
 pub struct OrderWriter<F> {
@@ -40,11 +43,26 @@ impl<F: Feed> OrderWriter<F> {
             let shutdown = shutdown.clone();
             tasks.spawn(async move { shutdown.run_until_cancelled(task.run()).await });
         }
+        let Self { store, metrics, .. } = self;
+        tasks.spawn(async move { shutdown.run_until_cancelled(count_parked(&store, &metrics)).await });
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "an order writer ended");
             }
         }
+    }
+}
+
+/// Keeps the gauge at what is in the table, whoever parked it or put it back. What cannot be read leaves it as it was.
+async fn count_parked(store: &OrderStore, metrics: &OrderMetrics) {
+    loop {
+        match store.parked_count().await {
+            // Far below 2^52, where a float counts exactly.
+            #[allow(clippy::cast_precision_loss)]
+            Ok(count) => metrics.parked.set(count as f64),
+            Err(error) => tracing::debug!(%error, "parked orders cannot be counted now"),
+        }
+        tokio::time::sleep(PARKED_EVERY).await;
     }
 }
 
@@ -78,7 +96,7 @@ impl<F: Feed> ShardWriter<F> {
         let (store, feed) = (&self.writer.store, &self.writer.feed);
         match step {
             Step::Position => self.of_store(store.position(self.shard).await, Event::Position),
-            Step::Order(reservation) => self.of_store(store.order(reservation).await, Event::Order),
+            Step::Find(reservation) => self.of_store(store.find(self.shard, reservation).await, Event::Found),
             Step::Store(entries) => {
                 let storing = tokio::time::timeout(STORE_TIMEOUT, store.store(self.shard, &entries));
                 let stored = storing.await.unwrap_or_else(|_| {
@@ -87,6 +105,7 @@ impl<F: Feed> ShardWriter<F> {
                 });
                 let count = |stored: Stored| {
                     self.writer.metrics.stored.increment(stored.entries);
+                    self.report_parked(stored);
                     Event::Stored(stored)
                 };
                 self.of_store(stored, count)
@@ -132,6 +151,17 @@ impl<F: Feed> ShardWriter<F> {
         } else {
             metrics.refused.increment(1);
             tracing::error!(%shard, %error, "orders cannot be stored; they wait on the feed, and somebody must look");
+        }
+    }
+
+    fn report_parked(&self, stored: Stored) {
+        let Stored { parked, position, .. } = stored;
+        if parked > 0 {
+            let shard = self.shard;
+            tracing::error!(
+                %shard, parked, up_to = %position,
+                "the database refuses orders, which are parked; `doorbuster orders parked` says why"
+            );
         }
     }
 

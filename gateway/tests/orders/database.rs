@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use doorbuster_gateway::orders::OrderStore;
-use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
 use crate::postgres::Cluster;
@@ -56,8 +56,32 @@ impl Database {
         }
     }
 
+    /// From now on rows of this table with this position are refused.
+    pub async fn poison(&self, table: &str, position: &str) {
+        let statement = match self {
+            Self::Sqlite { .. } => format!(
+                "CREATE TRIGGER poison_{table} BEFORE INSERT ON {table} WHEN NEW.position {position}
+                 BEGIN SELECT RAISE(ABORT, 'poison'); END"
+            ),
+            Self::Postgres(_) => {
+                format!("ALTER TABLE {table} ADD CONSTRAINT poison CHECK (NOT (position {position})) NOT VALID")
+            }
+        };
+        self.execute(&statement).await;
+    }
+
+    /// No longer.
+    pub async fn cure(&self, table: &str) {
+        let statement = match self {
+            Self::Sqlite { .. } => format!("DROP TRIGGER poison_{table}"),
+            Self::Postgres(_) => format!("ALTER TABLE {table} DROP CONSTRAINT poison"),
+        };
+        self.execute(&statement).await;
+    }
+
     /// What an operator types into the database's own shell.
-    pub async fn execute(&self, statement: &'static str) {
+    pub async fn execute(&self, statement: &str) {
+        let statement = AssertSqlSafe(statement.to_owned());
         match self {
             Self::Sqlite { .. } => {
                 let mut connection = SqliteConnection::connect(&self.url()).await.unwrap();

@@ -4,31 +4,32 @@
 mod bodies;
 mod database;
 mod feed;
+mod parked;
 mod postgres;
 
 macro_rules! on_both {
-    ($($name:ident)*) => {
+    ($($bodies:ident { $($name:ident)* })*) => {
         mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                crate::bodies::$name(crate::database::Database::sqlite()).await;
-            })*
+                crate::$bodies::$name(crate::database::Database::sqlite()).await;
+            })*)*
         }
         mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 if let Some(database) = crate::database::Database::postgres() {
-                    crate::bodies::$name(database).await;
+                    crate::$bodies::$name(database).await;
                 }
-            })*
+            })*)*
         }
     };
 }
 
-on_both! {
+on_both! { bodies {
     an_order_is_read_as_it_was_written
     nothing_is_stored_twice
-    what_does_not_fit_together_is_refused_whole
+    a_gap_is_refused_whole
     refunds_change_the_order
     two_writers_at_once_write_each_order_once
     a_writer_goes_on_behind_what_another_stored
@@ -36,10 +37,20 @@ on_both! {
     cancelled_at_any_moment_nothing_is_lost_or_doubled
     a_database_that_stops_delays_orders
     a_database_that_is_down_at_the_start_is_waited_for
-    a_refused_order_holds_up_only_those_behind_it
     another_clusters_database_is_left_alone
     an_earlier_clusters_database_is_left_alone
-}
+} parked {
+    one_poison_row_among_a_hundred_is_parked_and_put_back
+    contents_that_no_column_takes_are_parked
+    a_reservation_that_is_another_order_is_parked
+    entries_of_a_reservation_stay_in_order
+    batches_of_nothing_but_poison_are_parked
+    dropped_between_any_two_steps_it_is_an_order_or_parked
+    a_retry_dropped_between_any_two_steps_makes_one_order
+    retries_and_writers_at_once_store_each_order_once
+    what_is_parked_and_not_acknowledged_is_recognised
+    what_cannot_even_be_parked_holds_up_only_those_behind_it
+} }
 
 #[test]
 fn addresses_that_cannot_be_used_are_named_without_their_password() {

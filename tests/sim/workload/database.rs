@@ -26,10 +26,11 @@ impl Database {
         self.positions.get(&shard).copied().unwrap_or_default()
     }
 
-    /// The order of a reservation.
+    /// Where in the shard's feed the order of a reservation came from; nothing is ever parked here.
     #[must_use]
-    pub fn order(&self, reservation: ReservationId) -> Option<Order> {
-        self.orders.get(&reservation).cloned()
+    pub fn find(&self, shard: ShardId, reservation: ReservationId) -> Vec<FeedPosition> {
+        let order = self.orders.get(&reservation).filter(|order| order.shard == shard);
+        order.map(|order| order.position).into_iter().collect()
     }
 
     /// One transaction, under the lock of the position's row. Gives also what it has stored that was not there.
@@ -50,7 +51,7 @@ impl Database {
         }
         let position = new.last().map_or(stored, |last| last.position);
         self.positions.insert(shard, position);
-        Ok((Stored { position, entries: new.len() as u64 }, new))
+        Ok((Stored { position, entries: new.len() as u64, parked: 0 }, new))
     }
 
     fn check(&self, shard: ShardId, entry: &FeedEntry) -> Result<(), StoreError> {

@@ -91,7 +91,7 @@ impl Writer {
                 let command = Command::AcknowledgeFeed { shard: id, through };
                 self.caller.call(port, RequestBody::Command(command), PATIENCE, shard as u64);
             }
-            Step::Position | Step::Order(_) | Step::Store(_) => {
+            Step::Position | Step::Find(_) | Step::Store(_) => {
                 // What the database does, it does when it answers; but a store may be done long before that.
                 let slow = port.rng().percent(5);
                 let millis = if slow { port.rng().between(50, 3_000) } else { port.rng().between(1, 20) };
@@ -141,7 +141,7 @@ impl Writer {
         }
         match step {
             Step::Position if !fails => Event::Position(self.database.borrow().position(id)),
-            Step::Order(reservation) if !fails => Event::Order(self.database.borrow().order(*reservation)),
+            Step::Find(reservation) if !fails => Event::Found(self.database.borrow().find(id, *reservation)),
             Step::Store(entries) => {
                 let commits = !fails || port.rng().percent(50);
                 if !commits {
