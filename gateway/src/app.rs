@@ -23,6 +23,7 @@ use crate::routes::orders::OrderReader;
 use crate::routes::{self, Call, TABLE};
 use crate::saga::provider::PaymentProvider;
 use crate::saga::worker::Saga;
+use crate::webhooks::Webhooks;
 
 /// Everything that requests share.
 pub struct App {
@@ -34,6 +35,8 @@ pub struct App {
     pub saga: Arc<Saga>,
     /// Stored orders, if a database is configured.
     pub orders: Option<Arc<dyn OrderReader>>,
+    /// What payment providers tell, if it is configured.
+    pub webhooks: Option<Webhooks>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Who may read it.
@@ -56,6 +59,7 @@ impl App {
         config: GatewayConfig,
         provider: Arc<dyn PaymentProvider>,
         orders: Option<Arc<dyn OrderReader>>,
+        webhooks: Option<Webhooks>,
     ) -> Result<Self, ConfigError> {
         let backend = Arc::new(Backend::default());
         let metrics = Arc::new(Metrics::new());
@@ -64,6 +68,7 @@ impl App {
             saga: Saga::new(Arc::clone(&backend), provider, Arc::clone(&metrics), config.payment.clone()),
             backend,
             orders,
+            webhooks,
             metrics,
             metrics_from: networks("metrics_from", &config.metrics_from)?,
             shed: Shed::new(config.http.max_in_flight),

@@ -163,6 +163,11 @@ pub struct PaymentConfig {
     /// How long nothing must have happened to a payment or a refund before this gateway takes it up, in ms; 0 for never,
     /// where something else than gateways takes the money. Default 60000, at most 3600000.
     pub sweep_after_ms: u64,
+    /// File with the secret that the provider signs its webhooks with, at least 32 bytes; or with two, the new one first, while it
+    /// is being changed. Default none: then `POST /v1/webhooks/...` answers 404.
+    pub webhook_secrets_file: Option<PathBuf>,
+    /// Name of the environment variable that holds them instead, with a space between two. Default none.
+    pub webhook_secrets_env: Option<String>,
     /// The provider; the simulator is the only one so far.
     pub simulator: SimulatorConfig,
 }
@@ -267,6 +272,8 @@ impl Default for PaymentConfig {
             charge_timeout_ms: 20_000,
             sweep_every_ms: 5000,
             sweep_after_ms: 60_000,
+            webhook_secrets_file: None,
+            webhook_secrets_env: None,
             simulator: SimulatorConfig::default(),
         }
     }
@@ -311,7 +318,8 @@ impl GatewayConfig {
         networks("limits.exempt", &self.limits.exempt)?;
         self.http.validate()?;
         self.limits.validate()?;
-        self.payment.validate()
+        self.payment.validate()?;
+        self.validate_webhooks()
     }
 
     /// The listening address.
@@ -343,6 +351,18 @@ impl GatewayConfig {
         within("connections_per_node", self.connections_per_node as u64, 1, 64)?;
         within("deadline_ms", self.deadline_ms, 100, 60_000)?;
         within("drain_ms", self.drain_ms, 0, 600_000)
+    }
+
+    fn validate_webhooks(&self) -> Result<(), ConfigError> {
+        let PaymentConfig { webhook_secrets_file: file, webhook_secrets_env: env, .. } = &self.payment;
+        if file.is_some() && env.is_some() {
+            let fix = "give either payment.webhook_secrets_file or payment.webhook_secrets_env";
+            return Err(field("payment.webhook_secrets_env", "set", fix));
+        }
+        if (file.is_some() || env.is_some()) && self.database.is_empty() {
+            return Err(field("database", "", "name one: events of webhooks are written down in it"));
+        }
+        Ok(())
     }
 
     fn validate_auth(&self) -> Result<(), ConfigError> {

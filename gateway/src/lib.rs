@@ -43,6 +43,7 @@ use saga::remote::RemoteSimulator;
 pub use saga::simulator::Simulator;
 pub use saga::step as payment;
 use saga::sweeper::Sweeper;
+use webhooks::Webhooks;
 
 /// How often histograms are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -102,7 +103,8 @@ impl Gateway {
             url => Some(OrderStore::open(url)?),
         };
         let reader = orders.clone().map(|store| Arc::new(store) as Arc<dyn OrderReader>);
-        let app = Arc::new(App::new(config, provider, reader)?);
+        let webhooks = Webhooks::load(&config, orders.as_ref())?;
+        let app = Arc::new(App::new(config, provider, reader, webhooks)?);
         let failed = |error| GatewayError::Listen { address: wanted, error };
         let listener = TcpListener::bind(wanted).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -156,6 +158,9 @@ async fn serve(app: Arc<App>, listener: TcpListener, client: doorbuster_client::
         }
     });
     background.spawn(sweep(Arc::clone(&app), stop.clone()));
+    if let Some(webhooks) = &app.webhooks {
+        background.spawn(webhooks::retention::run(webhooks.store.clone(), stop.clone()));
+    }
     background.spawn(upkeep(Arc::clone(&app), stop.clone()));
     background.close();
     let (stopping, ()) = tokio::join!(stopped(&stop), server::serve(listener, Arc::clone(&app), stop.clone(), drain));

@@ -10,6 +10,7 @@ use crate::orders::OrderMetrics;
 use crate::problem::kinds;
 use crate::routes::TABLE;
 use crate::saga::metrics::PaymentMetrics;
+use crate::webhooks::metrics::WebhookMetrics;
 
 /// Buckets of the latency histograms, in seconds.
 const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
@@ -29,6 +30,8 @@ pub struct Metrics {
     pub orders: OrderMetrics,
     /// What the saga counts.
     pub payments: PaymentMetrics,
+    /// What providers told.
+    pub webhooks: WebhookMetrics,
 }
 
 impl Metrics {
@@ -62,6 +65,7 @@ impl Metrics {
             connections: gauge(&recorder, "doorbuster_gateway_connections"),
             orders: OrderMetrics::new(&recorder),
             payments: PaymentMetrics::new(&recorder),
+            webhooks: WebhookMetrics::new(&recorder),
         }
     }
 

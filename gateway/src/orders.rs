@@ -23,5 +23,6 @@ mod writer;
 pub use feed::Feed;
 pub use metrics::OrderMetrics;
 pub use parked::{Parked, Retried};
+pub(crate) use store::Connections;
 pub use store::{Order, OrderStore, StoreError, Stored};
 pub use writer::OrderWriter;

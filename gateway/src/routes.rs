@@ -21,6 +21,7 @@ pub mod reservations;
 mod table;
 pub mod view;
 mod wait;
+pub mod webhooks;
 
 pub use table::{Action, TABLE};
 
@@ -111,6 +112,7 @@ pub async fn run(app: &App, call: Call) -> Result<HttpResponse, Problem> {
         Action::Release => reservations::release(app, &call).await,
         Action::Extend => reservations::extend(app, call).await,
         Action::Pay => payment::pay(app, call).await,
+        Action::Webhook => webhooks::receive(app, call).await,
         Action::ShowOrder => orders::show(app, &call).await,
         Action::CreateProduct => admin::create(app, call).await,
         Action::ChangeStock => admin::stock(app, call).await,

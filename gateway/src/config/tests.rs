@@ -128,6 +128,14 @@ fn each_field_is_checked() {
         ("payment.charge_timeout_ms", |config| config.payment.charge_timeout_ms = 1),
         ("payment.sweep_every_ms", |config| config.payment.sweep_every_ms = 49),
         ("payment.sweep_after_ms", |config| config.payment.sweep_after_ms = 3_600_001),
+        ("payment.webhook_secrets_env", |config| {
+            config.payment.webhook_secrets_env = Some("A".into());
+            config.payment.webhook_secrets_file = Some("b".into());
+        }),
+        ("database", |config| {
+            config.payment.webhook_secrets_env = Some("A".into());
+            config.database = String::new();
+        }),
         ("payment.simulator.url", |config| config.payment.simulator.url = "https://127.0.0.1:1".into()),
         ("payment.simulator.max_latency_ms", |config| config.payment.simulator.max_latency_ms = 1),
         ("payment.simulator.decline_rate", |config| config.payment.simulator.decline_rate = 1.1),

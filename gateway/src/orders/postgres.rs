@@ -52,7 +52,7 @@ impl Postgres {
         self.pool().await.map(drop)
     }
 
-    async fn pool(&self) -> Result<&PgPool, StoreError> {
+    pub async fn pool(&self) -> Result<&PgPool, StoreError> {
         let migrate = || async {
             let migrated = MIGRATIONS.run(&self.pool).await;
             migrated

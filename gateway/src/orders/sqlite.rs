@@ -57,7 +57,7 @@ impl Sqlite {
         self.pool().await.map(drop)
     }
 
-    async fn pool(&self) -> Result<&SqlitePool, StoreError> {
+    pub async fn pool(&self) -> Result<&SqlitePool, StoreError> {
         self.migrated.get_or_try_init(|| self.migrate()).await?;
         Ok(&self.pool)
     }

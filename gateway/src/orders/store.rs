@@ -3,6 +3,9 @@
 use doorbuster_protocol::reply::{FeedEntry, FeedKind};
 use doorbuster_protocol::types::{FeedPosition, Money, ProductId, Quantity, ReservationId, ShardId, Timestamp, UserId};
 
+use sqlx::postgres::PgPool;
+use sqlx::sqlite::SqlitePool;
+
 use super::parked::{Parked, Retried};
 use super::postgres::Postgres;
 use super::refusal;
@@ -115,6 +118,13 @@ impl StoreError {
 #[derive(Clone, Debug)]
 pub struct OrderStore {
     database: Database,
+}
+
+/// The database's connections, for whoever keeps other things in it.
+#[derive(Debug)]
+pub(crate) enum Connections<'a> {
+    Sqlite(&'a SqlitePool),
+    Postgres(&'a PgPool),
 }
 
 #[derive(Clone, Debug)]
@@ -243,6 +253,17 @@ impl OrderStore {
     pub async fn count(&self) -> Result<u64, StoreError> {
         let count = on_database!(self, database => database.count())?;
         Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// Its connections, once its tables are up to date.
+    ///
+    /// # Errors
+    /// A database that cannot be reached or migrated.
+    pub(crate) async fn connections(&self) -> Result<Connections<'_>, StoreError> {
+        Ok(match &self.database {
+            Database::Sqlite(database) => Connections::Sqlite(database.pool().await?),
+            Database::Postgres(database) => Connections::Postgres(database.pool().await?),
+        })
     }
 
     /// Closes its connections.

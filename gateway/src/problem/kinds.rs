@@ -31,6 +31,7 @@ kinds! {
     IDEMPOTENCY_KEY_REQUIRED "idempotency_key_required" 400 never "The Idempotency-Key header is missing";
     IDEMPOTENCY_KEY_INVALID "idempotency_key_invalid" 400 never "The Idempotency-Key header is not acceptable";
     NOT_FOUND "not_found" 404 never "There is nothing at this path";
+    UNKNOWN_PROVIDER "unknown_provider" 404 never "No webhooks of this provider are taken";
     METHOD_NOT_ALLOWED "method_not_allowed" 405 never "This path does not know that method";
     BODY_TIMEOUT "body_timeout" 408 again "The body took too long to arrive";
     BODY_TOO_LARGE "body_too_large" 413 never "The body is too large";
@@ -45,6 +46,7 @@ kinds! {
     INVALID_TOKEN "invalid_token" 401 never "The token is not valid";
     TOKEN_EXPIRED "token_expired" 401 never "The token has expired";
     FORBIDDEN "forbidden" 403 never "The token does not allow this";
+    INVALID_SIGNATURE "invalid_signature" 400 never "The signature is not believed";
     RATE_LIMITED "rate_limited" 429 again "Too many requests";
 
     // The sale
@@ -84,6 +86,7 @@ kinds! {
     OVERLOADED "overloaded" 503 again "Too much to do";
     OUTCOME_UNKNOWN "outcome_unknown" 504 again "It may or may not have been done";
     ORDERS_UNAVAILABLE "orders_unavailable" 503 again "The order database cannot be reached";
+    EVENTS_UNAVAILABLE "events_unavailable" 503 again "The event cannot be written down";
     NOT_READY "not_ready" 503 again "The gateway is not ready";
     INTERNAL "internal" 500 never "The gateway failed";
 }

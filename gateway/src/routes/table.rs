@@ -33,6 +33,7 @@ pub enum Action {
     Release,
     Extend,
     Pay,
+    Webhook,
     ShowOrder,
     CreateProduct,
     ChangeStock,
@@ -181,6 +182,25 @@ pub static TABLE: &[Route] = &[
         action: Action::ShowProduct,
         statuses: &[200],
         problems: &[LAYERS, READ, &[&kinds::UNKNOWN_PRODUCT]],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/webhooks/{provider}",
+        access: Access::Public,
+        action: Action::Webhook,
+        statuses: &[200],
+        problems: &[
+            LAYERS,
+            READ,
+            &[
+                &kinds::UNKNOWN_PROVIDER,
+                &kinds::BODY_TIMEOUT,
+                &kinds::BODY_TOO_LARGE,
+                &kinds::INVALID_SIGNATURE,
+                &kinds::MALFORMED_JSON,
+                &kinds::EVENTS_UNAVAILABLE,
+            ],
+        ],
     },
     Route {
         method: "GET",

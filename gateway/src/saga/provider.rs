@@ -9,6 +9,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::str::FromStr;
 
 use doorbuster_protocol::types::{Money, ProductId, ReservationId, Timestamp, UserId};
 
@@ -30,6 +31,26 @@ pub struct Key {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}-{}-{}", self.reservation.0, self.made_at, self.attempt)
+    }
+}
+
+/// The text is not one that a key is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key is 32 hexadecimal digits, milliseconds and a number from 1 on, with dashes between")]
+pub struct NoKey;
+
+impl FromStr for Key {
+    type Err = NoKey;
+
+    /// The inverse of [`fmt::Display`]; one spelling only.
+    fn from_str(text: &str) -> Result<Self, NoKey> {
+        let mut parts = text.splitn(3, '-');
+        let mut part = || parts.next().ok_or(NoKey);
+        let reservation = u128::from_str_radix(part()?, 16).map_err(|_| NoKey)?;
+        let made_at = part()?.parse().map_err(|_| NoKey)?;
+        let attempt = part()?.parse().map_err(|_| NoKey)?;
+        let key = Self { reservation: ReservationId(reservation), made_at: Timestamp(made_at), attempt };
+        if attempt > 0 && key.to_string() == text { Ok(key) } else { Err(NoKey) }
     }
 }
 
@@ -111,5 +132,18 @@ mod tests {
         };
         assert_eq!(key(7, 1), "000000000000000000000000000000ab-7-1");
         assert!(key(7, 1) != key(7, 2) && key(7, 1) != key(8, 1) && key(7, 11) != key(71, 1));
+    }
+
+    #[test]
+    fn a_key_is_read_as_it_is_written_and_not_otherwise() {
+        let key = Key { reservation: ReservationId(0xab), made_at: Timestamp(7), attempt: 1 };
+        assert_eq!(key.to_string().parse(), Ok(key));
+        let id = "000000000000000000000000000000ab";
+        for bad in ["", "-", "--", id, &format!("{id}-7"), &format!("{id}-7-0"), &format!("{id}-07-1")] {
+            assert_eq!(bad.parse::<Key>(), Err(NoKey), "{bad}");
+        }
+        for bad in [format!("{id}-7-1-1"), format!("{id}-7-65536"), format!("{id}-+7-1"), format!("{}-7-1", "AB")] {
+            assert_eq!(bad.parse::<Key>(), Err(NoKey), "{bad}");
+        }
     }
 }

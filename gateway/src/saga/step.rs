@@ -5,7 +5,8 @@
 //! idempotent.
 //!
 //! A payment begins with a charge. Who finds one that somebody else began has no card, and begins by asking. A refund that
-//! is due begins by asking which attempt took the money, from the last one down.
+//! is due begins by asking which attempt took the money, from the last one down. What a provider tells by itself, in
+//! webhooks, is no more than a reason to ask: what it answers then decides, in whatever order it told.
 //!
 //! Why a payment that the provider does not know may end as failed: the charge of a gateway that is slow, or dead and its
 //! request still under way, may arrive after our question; no pause is long enough to exclude it. So we do not wait, we
@@ -27,6 +28,8 @@ pub enum Step {
     Charge,
     /// Ask the provider what came of a charge that somebody else may have sent.
     Ask,
+    /// The provider has told by itself that something came of the charge: ask what. What is not decided is left alone.
+    Look,
     /// The provider knows of no charge: see to it that it never takes one.
     Cancel,
     /// The money is taken: sell the units.
@@ -46,9 +49,10 @@ pub enum Step {
 }
 
 /// Every step but the end, for whoever has to do something at each. A step that is not here, and comes up, fails a test.
-pub const STEPS: [Step; 9] = [
+pub const STEPS: [Step; 10] = [
     Step::Charge,
     Step::Ask,
+    Step::Look,
     Step::Cancel,
     Step::Confirm,
     Step::TakeLate,
@@ -109,13 +113,15 @@ impl Step {
             (_, Event::OutOfTime) => Self::End(Outcome::Unresolved),
             (Self::Charge, Event::Charged(Charged::Succeeded)) => Self::Confirm,
             (Self::Charge, Event::Charged(Charged::Declined(reason))) => Self::Fail(reason),
+            (Self::Charge, Event::Known(known)) => after_word(known),
             (Self::Ask | Self::Cancel, Event::Known(known)) => after_ask(known),
+            (Self::Look, Event::Known(known)) => after_look(known),
             (Self::Seek(attempt), Event::Known(known)) => after_seek(attempt, known),
             (Self::Refund(attempt), Event::Known(known)) => after_refund(attempt, known),
             // The cluster has no say in what the provider is asked, and the other way round.
-            (Self::Charge, Event::Known(_) | Event::Done(_) | Event::Refused(_))
+            (Self::Charge, Event::Done(_) | Event::Refused(_))
             | (
-                Self::Ask | Self::Cancel | Self::Seek(_) | Self::Refund(_),
+                Self::Ask | Self::Look | Self::Cancel | Self::Seek(_) | Self::Refund(_),
                 Event::Charged(_) | Event::Done(_) | Event::Refused(_),
             ) => self,
         }
@@ -124,7 +130,26 @@ impl Step {
     /// Whether it is the provider that is asked.
     #[must_use]
     pub const fn asks_provider(self) -> bool {
-        matches!(self, Self::Charge | Self::Ask | Self::Cancel | Self::Seek(_) | Self::Refund(_))
+        matches!(self, Self::Charge | Self::Ask | Self::Look | Self::Cancel | Self::Seek(_) | Self::Refund(_))
+    }
+}
+
+/// What the provider knows of a charge that is under way to it.
+fn after_word(known: Known) -> Step {
+    match known {
+        Known::NotFound | Known::InProgress | Known::Unclear => Step::Charge,
+        Known::Succeeded => Step::Confirm,
+        Known::Declined(reason) => Step::Fail(reason),
+        Known::Refunded => Step::Fail("refunded"),
+    }
+}
+
+fn after_look(known: Known) -> Step {
+    match known {
+        // Its charge may be under way, in better hands than ours.
+        Known::NotFound => Step::End(Outcome::Unresolved),
+        Known::InProgress | Known::Unclear => Step::Look,
+        Known::Succeeded | Known::Declined(_) | Known::Refunded => after_ask(known),
     }
 }
 

@@ -3,6 +3,7 @@
 //! reservation.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use doorbuster_protocol::command::{LatePayment, Payment, Target};
 use doorbuster_protocol::reply::{ReservationReply, ReservationView};
 use doorbuster_protocol::types::{Millis, Money, Quantity, ReservationId};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,7 +42,7 @@ pub struct Saga {
     places: Arc<Semaphore>,
     sweeps: Arc<Semaphore>,
     config: PaymentConfig,
-    running: Mutex<HashMap<Lane, Watch>>,
+    running: Mutex<HashMap<Lane, Running>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -55,6 +57,13 @@ enum Lane {
 
 /// Tells how a payment ended, once it has.
 pub type Watch = watch::Receiver<Option<Outcome>>;
+
+/// What runs here.
+struct Running {
+    watch: Watch,
+    /// The provider has told by itself that something came of it.
+    word: Arc<Notify>,
+}
 
 /// Room for one payment, taken before it begins.
 #[derive(Debug)]
@@ -85,6 +94,8 @@ enum Work {
     Pay(Charge),
     /// Somebody else had it.
     Finish,
+    /// Somebody else had it, and the provider has told that something came of it.
+    Look,
     /// A refund is due.
     Refund,
 }
@@ -114,6 +125,12 @@ impl Run {
         }
     }
 
+    /// A payment of which the provider has told by itself that something came of it.
+    #[must_use]
+    pub fn look(view: &ReservationView, price: Money) -> Self {
+        Self { work: Work::Look, ..Self::finish(view, price) }
+    }
+
     /// A refund that is due.
     #[must_use]
     pub fn refund(view: &ReservationView, price: Money) -> Self {
@@ -122,7 +139,7 @@ impl Run {
 
     fn lane(&self) -> Lane {
         match self.work {
-            Work::Pay(_) | Work::Finish => Lane::Payment(self.key.reservation, self.key.attempt),
+            Work::Pay(_) | Work::Finish | Work::Look => Lane::Payment(self.key.reservation, self.key.attempt),
             Work::Refund => Lane::Refund(self.key.reservation),
         }
     }
@@ -131,6 +148,7 @@ impl Run {
         match self.work {
             Work::Pay(_) => Step::Charge,
             Work::Finish => Step::Ask,
+            Work::Look => Step::Look,
             Work::Refund => Step::Seek(self.key.attempt),
         }
     }
@@ -143,7 +161,8 @@ impl Run {
 }
 
 /// The key of a reservation's last attempt.
-fn key(view: &ReservationView) -> Key {
+#[must_use]
+pub fn key(view: &ReservationView) -> Key {
     Key { reservation: view.reservation, made_at: view.created_at, attempt: view.payment_attempts }
 }
 
@@ -193,16 +212,17 @@ impl Saga {
     pub fn start(self: &Arc<Self>, place: Place, run: Run) -> Watch {
         let lane = run.lane();
         let (tell, watch) = watch::channel(None);
+        let word = Arc::new(Notify::new());
         {
             let mut running = self.running.lock();
-            if let Some(watch) = running.get(&lane) {
-                return watch.clone();
+            if let Some(known) = running.get(&lane) {
+                return known.watch.clone();
             }
-            running.insert(lane, watch.clone());
+            running.insert(lane, Running { watch: watch.clone(), word: Arc::clone(&word) });
         }
         let saga = Arc::clone(self);
         self.tasks.spawn(async move {
-            let outcome = saga.carry(&run).await;
+            let outcome = saga.carry(&run, &word).await;
             saga.running.lock().remove(&lane);
             match lane {
                 Lane::Payment(..) => saga.metrics.payments.payment_ended(outcome),
@@ -228,6 +248,27 @@ impl Saga {
         }
     }
 
+    /// The provider has told by itself that something came of this key: who carries it on here does not wait any longer,
+    /// but asks. Whether anybody does.
+    pub fn pass_on(&self, key: Key) -> bool {
+        let running = self.running.lock();
+        let lanes = [Lane::Payment(key.reservation, key.attempt), Lane::Refund(key.reservation)];
+        let known = lanes.iter().filter_map(|lane| running.get(lane));
+        known.map(|known| known.word.notify_one()).count() > 0
+    }
+
+    /// Carries on what the provider has told of and nobody does here.
+    ///
+    /// # Errors
+    /// 503 `overloaded` when as much is carried on as may be.
+    pub fn look(self: &Arc<Self>, run: Run) -> Result<(), Problem> {
+        let full =
+            |_| Problem::new(&kinds::OVERLOADED, "As many payments are looked after as may be.").with("limit", SWEEPS);
+        let permit = self.sweeps.clone().try_acquire_owned().map_err(full)?;
+        self.start(Place { _permit: permit }, run);
+        Ok(())
+    }
+
     /// Lets the payments in progress end within `time`, then gives the others up.
     pub async fn shutdown(&self, time: Duration) {
         self.tasks.close();
@@ -246,15 +287,15 @@ impl Saga {
         }
     }
 
-    async fn carry(&self, run: &Run) -> Outcome {
-        let outcome = self.stop.run_until_cancelled(self.steps(run)).await.unwrap_or(Outcome::Unresolved);
+    async fn carry(&self, run: &Run, word: &Notify) -> Outcome {
+        let outcome = self.stop.run_until_cancelled(self.steps(run, word)).await.unwrap_or(Outcome::Unresolved);
         let (product, key) = (run.target.product, run.key);
         match outcome {
             Outcome::Unsettled => match run.work {
                 Work::Refund => {
                     tracing::error!(%product, %key, "a refund is due, and the provider knows of nothing taken: settle by hand");
                 }
-                Work::Pay(_) | Work::Finish => {
+                Work::Pay(_) | Work::Finish | Work::Look => {
                     tracing::error!(%product, %key, "paid, but the cluster neither sells nor records a refund: settle by hand");
                 }
             },
@@ -266,7 +307,7 @@ impl Saga {
         outcome
     }
 
-    async fn steps(&self, run: &Run) -> Outcome {
+    async fn steps(&self, run: &Run, word: &Notify) -> Outcome {
         let (watch, patience) = (Stopwatch::start(), Duration::from_millis(run.patience.0));
         let mut step = run.first();
         let mut pause = PAUSE.0;
@@ -274,12 +315,16 @@ impl Saga {
             if let Step::End(outcome) = step {
                 return outcome;
             }
-            let mut next = step.next(self.take(step, run).await);
+            let mut next = step.next(self.take(step, run, word).await);
             if next == step && step.asks_provider() && watch.elapsed() >= patience {
                 next = next.next(Event::OutOfTime);
             }
             if next == step {
-                tokio::time::sleep(Duration::from_millis(jittered(pause).0)).await;
+                let waiting = Duration::from_millis(jittered(pause).0);
+                if tokio::time::timeout(waiting, word.notified()).await.is_ok() && step == Step::Charge {
+                    // It is the next charge that asks.
+                    word.notify_one();
+                }
                 pause = Millis(pause.0 * 2).min(PAUSE.1);
             } else {
                 pause = PAUSE.0;
@@ -288,12 +333,12 @@ impl Saga {
         }
     }
 
-    async fn take(&self, step: Step, run: &Run) -> Event {
+    async fn take(&self, step: Step, run: &Run, word: &Notify) -> Event {
         let Some(client) = self.backend.get() else { return Event::Unclear };
         let (target, quantity, attempt) = (run.target, run.quantity, run.key.attempt);
         match step {
-            Step::Charge => Event::Charged(self.charge(run).await),
-            Step::Ask => self.known(self.provider.outcome(run.purchase(attempt))).await,
+            Step::Charge => self.charge(run, word).await,
+            Step::Ask | Step::Look => self.known(self.provider.outcome(run.purchase(attempt))).await,
             Step::Cancel => self.known(self.provider.cancel(run.purchase(attempt))).await,
             Step::Confirm => event(client.confirm(target).await),
             Step::TakeLate => event(client.late_payment(LatePayment { target, quantity }).await),
@@ -305,11 +350,33 @@ impl Saga {
         }
     }
 
-    async fn charge(&self, run: &Run) -> Charged {
+    /// Charges. Should the provider tell by itself, before it has answered, that something came of it, it is asked what,
+    /// beside the charge.
+    async fn charge(&self, run: &Run, word: &Notify) -> Event {
         let Work::Pay(charge) = &run.work else { unreachable!("only a payment with a card begins with a charge") };
         let Purchase { product, key, amount, .. } = charge.purchase;
         tracing::debug!(%product, %key, minor = amount.minor, currency = %amount.currency, "charging");
-        tokio::time::timeout(self.patience(), self.provider.charge(charge)).await.unwrap_or(Charged::Unclear)
+        let mut charging = pin!(tokio::time::timeout(self.patience(), self.provider.charge(charge)));
+        let charged = |charged: Result<Charged, Elapsed>| Event::Charged(charged.unwrap_or(Charged::Unclear));
+        loop {
+            tokio::select! {
+                biased;
+                () = word.notified() => {}
+                answer = &mut charging => return charged(answer),
+            }
+            let mut asking = pin!(self.known(self.provider.outcome(charge.purchase)));
+            tokio::select! {
+                event = &mut asking => {
+                    if Step::Charge.next(event) != Step::Charge {
+                        return event;
+                    }
+                }
+                answer = &mut charging => {
+                    let event = charged(answer);
+                    return if event == Event::Charged(Charged::Unclear) { asking.await } else { event };
+                }
+            }
+        }
     }
 
     async fn known(&self, asking: Answering<'_, Known>) -> Event {

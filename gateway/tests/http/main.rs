@@ -14,3 +14,4 @@ mod sale;
 mod specification;
 mod sweeps;
 mod tokens;
+mod webhooks;

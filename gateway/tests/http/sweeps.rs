@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::agent::Agent;
 use crate::cluster::{Cluster, until};
 
-fn simulator() -> Arc<Simulator> {
+pub fn simulator() -> Arc<Simulator> {
     Arc::new(Simulator::new(SimulatorConfig { min_latency_ms: 1, max_latency_ms: 5, ..SimulatorConfig::default() }))
 }
 
@@ -31,14 +31,14 @@ fn eager(config: &mut GatewayConfig) {
 }
 
 /// Reserves two units of product 1 and posts a payment.
-async fn begun(agent: &Agent, card: &str) -> String {
+pub async fn begun(agent: &Agent, card: &str) -> String {
     let path = format!("/v1/reservations/{}", agent.reserve("k", 1, 2).await.ok(201).id());
     agent.post(&format!("{path}/payment"), &json!({ "card_token": card })).await.ok(202);
     path
 }
 
 /// Waits until the reservation is in this state.
-async fn in_state(agent: &Agent, path: &str, state: &str) -> Value {
+pub async fn in_state(agent: &Agent, path: &str, state: &str) -> Value {
     until(|| async {
         let shown = agent.get(path).await;
         (shown.ok(200).body["state"] == state).then_some(shown.body)
@@ -47,12 +47,12 @@ async fn in_state(agent: &Agent, path: &str, state: &str) -> Value {
 }
 
 /// Waits until the provider knows so many keys.
-async fn ledger_of(provider: &Simulator, length: usize) -> Vec<(Key, Known)> {
+pub async fn ledger_of(provider: &Simulator, length: usize) -> Vec<(Key, Known)> {
     until(|| async { Some(provider.ledger()).filter(|ledger| ledger.len() == length) }).await
 }
 
 /// Waits until the gateway's metrics have these lines.
-async fn metrics_with(agent: &Agent, lines: &[&str]) {
+pub async fn metrics_with(agent: &Agent, lines: &[&str]) {
     until(|| async {
         let shown = agent.get("/metrics").await;
         let text = shown.body.as_str().unwrap().to_owned();

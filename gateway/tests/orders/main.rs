@@ -3,6 +3,7 @@
 
 mod bodies;
 mod database;
+mod events;
 mod feed;
 mod parked;
 mod postgres;
@@ -50,6 +51,11 @@ on_both! { bodies {
     retries_and_writers_at_once_store_each_order_once
     what_is_parked_and_not_acknowledged_is_recognised
     what_cannot_even_be_parked_holds_up_only_those_behind_it
+} events {
+    an_event_is_there_once_and_open_until_it_is_processed
+    one_of_many_deliveries_at_once_is_the_first
+    old_events_are_forgotten_in_batches
+    an_event_is_not_there_while_the_database_is_down
 } }
 
 #[test]

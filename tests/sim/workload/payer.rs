@@ -163,7 +163,7 @@ impl Payer {
                 let (charged, takes) = provider.charge(key, port);
                 (Event::Charged(charged), takes)
             }
-            Step::Ask => known(provider.outcome(key, port)),
+            Step::Ask | Step::Look => known(provider.outcome(key, port)),
             Step::Cancel => known(provider.cancel(key, port)),
             Step::Seek(attempt) => known(provider.outcome(Key { attempt, ..key }, port)),
             Step::Refund(attempt) => known(provider.refund(Key { attempt, ..key }, port)),

@@ -36,6 +36,12 @@ fn a_payment_with_a_card() {
         (Step::Charge, Event::Charged(Charged::Declined("why")), Step::Fail("why")),
         (Step::Charge, Event::Charged(Charged::Unclear), Step::Charge),
         (Step::Charge, Event::OutOfTime, UNRESOLVED),
+        (Step::Charge, known(Known::Succeeded), Step::Confirm),
+        (Step::Charge, known(Known::Declined("why")), Step::Fail("why")),
+        (Step::Charge, known(Known::Refunded), Step::Fail("refunded")),
+        (Step::Charge, known(Known::NotFound), Step::Charge),
+        (Step::Charge, known(Known::InProgress), Step::Charge),
+        (Step::Charge, known(Known::Unclear), Step::Charge),
         (Step::Confirm, Event::Unclear, Step::Confirm),
         (Step::Confirm, Event::Done(State::Confirmed), CONFIRMED),
         (Step::Confirm, Event::Refused(Refusal::AlreadyConfirmed), CONFIRMED),
@@ -73,6 +79,20 @@ fn a_payment_that_somebody_else_began() {
 }
 
 #[test]
+fn a_payment_that_the_provider_told_of() {
+    check(&[
+        (Step::Look, known(Known::NotFound), UNRESOLVED),
+        (Step::Look, known(Known::InProgress), Step::Look),
+        (Step::Look, known(Known::Succeeded), Step::Confirm),
+        (Step::Look, known(Known::Declined("why")), Step::Fail("why")),
+        (Step::Look, known(Known::Refunded), Step::Fail("refunded")),
+        (Step::Look, known(Known::Unclear), Step::Look),
+        (Step::Look, Event::OutOfTime, UNRESOLVED),
+    ]);
+    assert!(!reached(&[Step::Look]).contains(&Step::Cancel), "a charge that is under way is not closed");
+}
+
+#[test]
 fn a_refund_that_is_due() {
     check(&[
         (Step::Seek(3), known(Known::Declined("why")), Step::Seek(2)),
@@ -102,7 +122,7 @@ fn events(step: Step) -> Vec<Event> {
     let charged = [Charged::Succeeded, Charged::Declined("why"), Charged::Unclear].map(Event::Charged);
     let known = ANSWERS.map(Event::Known);
     match step {
-        Step::Charge => charged.into_iter().chain([Event::OutOfTime]).collect(),
+        Step::Charge => charged.into_iter().chain(known).chain([Event::OutOfTime]).collect(),
         step if step.asks_provider() => known.into_iter().chain([Event::OutOfTime]).collect(),
         _ => {
             let states = [
@@ -152,7 +172,7 @@ fn reached(from: &[Step]) -> Vec<Step> {
 fn the_list_has_every_step_once() {
     let kinds: Vec<Discriminant<Step>> = STEPS.iter().map(discriminant).collect();
     assert!((0..kinds.len()).all(|at| !kinds[..at].contains(&kinds[at])), "{STEPS:?}");
-    let all = reached(&[Step::Charge, Step::Ask, Step::Seek(3)]);
+    let all = reached(&[Step::Charge, Step::Ask, Step::Look, Step::Seek(3)]);
     for step in all.iter().filter(|step| !matches!(step, Step::End(_))) {
         assert!(kinds.contains(&discriminant(step)), "{step:?} is not in the list");
     }
