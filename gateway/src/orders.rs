@@ -1,5 +1,7 @@
 //! From the order feed into the database: every confirmed reservation becomes one order, once.
 //!
+//! Each order has its [`Payment`], and that its refund, if there is one, stored with it.
+//!
 //! [`OrderWriter`] reads each shard's feed and stores it through an [`OrderStore`], which keeps the orders and the
 //! feed position in one transaction; only then is the feed acknowledged. [`plan`] decides, purely. Fault model: the writer, the database, the
 //! servers and the network between them fail at any moment and for any time, and any number of writers run at once.
@@ -9,6 +11,7 @@
 
 mod feed;
 mod metrics;
+mod money;
 mod parked;
 pub mod plan;
 mod postgres;
@@ -22,6 +25,7 @@ mod writer;
 
 pub use feed::Feed;
 pub use metrics::OrderMetrics;
+pub use money::{Payment, Refund};
 pub use parked::{Parked, Retried};
 pub(crate) use store::Connections;
 pub use store::{Order, OrderStore, StoreError, Stored};

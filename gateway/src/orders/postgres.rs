@@ -12,10 +12,13 @@ use sqlx::query::{Query, QueryAs};
 use sqlx::{Connection, Executor, FromRow, Transaction};
 use tokio::sync::OnceCell;
 
+use super::money::PaymentRow;
 use super::parked::{self, NewParked, ParkedRow, Retried};
 use super::row::{NewRow, StoredRow, fit, hex};
 use super::sieve::{Refused, Sieve, Sifted};
 use super::store::{StoreError, Stored, beyond, position, url_error};
+
+mod money;
 
 type Driver = sqlx::Postgres;
 
@@ -134,6 +137,10 @@ impl Postgres {
         Ok(query.fetch_all(self.pool().await?).await?)
     }
 
+    pub async fn payments(&self, after: ReservationId, limit: u32) -> Result<Vec<PaymentRow>, StoreError> {
+        money::page(self.pool().await?, after, limit).await
+    }
+
     pub async fn count(&self) -> Result<i64, StoreError> {
         Ok(sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(self.pool().await?).await?)
     }
@@ -214,8 +221,18 @@ async fn park(
     Ok(())
 }
 
-/// Rows of new orders first, then those that end a refund: in a feed the end of a refund always comes behind its start.
+/// Orders, and the money that was paid for them.
 async fn insert(transaction: &mut Transaction<'_, Driver>, shard: ShardId, rows: &[NewRow]) -> Result<(), StoreError> {
+    insert_orders(transaction, shard, rows).await?;
+    money::insert(transaction, &rows.iter().collect::<Vec<_>>()).await
+}
+
+/// Rows of new orders first, then those that end a refund: in a feed the end of a refund always comes behind its start.
+async fn insert_orders(
+    transaction: &mut Transaction<'_, Driver>,
+    shard: ShardId,
+    rows: &[NewRow],
+) -> Result<(), StoreError> {
     let (ends, begins): (Vec<&NewRow>, Vec<&NewRow>) = rows.iter().partition(|row| row.state == "refunded");
     let mut written = 0;
     for (rows, statement) in [(&begins, INSERT), (&ends, REFUNDED)] {

@@ -14,10 +14,13 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{Connection, Sqlite as Driver, Transaction};
 use tokio::sync::OnceCell;
 
+use super::money::PaymentRow;
 use super::parked::{self, NewParked, ParkedRow, Retried};
 use super::row::{NewRow, StoredRow, fit, hex};
 use super::sieve::{Refused, Sieve, Sifted};
 use super::store::{StoreError, Stored, beyond, position, url_error};
+
+mod money;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 /// How long a writer waits for another one's transaction.
@@ -152,6 +155,10 @@ impl Sqlite {
         Ok(query.fetch_all(self.pool().await?).await?)
     }
 
+    pub async fn payments(&self, after: ReservationId, limit: u32) -> Result<Vec<PaymentRow>, StoreError> {
+        money::page(self.pool().await?, after, limit).await
+    }
+
     pub async fn count(&self) -> Result<i64, StoreError> {
         Ok(sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(self.pool().await?).await?)
     }
@@ -208,8 +215,18 @@ async fn park(
     Ok(())
 }
 
-/// Rows of new orders first, then those that end a refund: in a feed the end of a refund always comes behind its start.
+/// Orders, and the money that was paid for them.
 async fn insert(transaction: &mut Transaction<'_, Driver>, shard: ShardId, rows: &[NewRow]) -> Result<(), StoreError> {
+    insert_orders(transaction, shard, rows).await?;
+    money::insert(transaction, &rows.iter().collect::<Vec<_>>()).await
+}
+
+/// Rows of new orders first, then those that end a refund: in a feed the end of a refund always comes behind its start.
+async fn insert_orders(
+    transaction: &mut Transaction<'_, Driver>,
+    shard: ShardId,
+    rows: &[NewRow],
+) -> Result<(), StoreError> {
     let (ends, begins): (Vec<&NewRow>, Vec<&NewRow>) = rows.iter().partition(|row| row.state == "refunded");
     let begun = execute(transaction, shard, &begins, INSERT).await?;
     let ended = execute(transaction, shard, &ends, REFUNDED).await?;

@@ -1,4 +1,4 @@
-//! Where orders are kept: SQLite, embedded, or PostgreSQL. Same tables, same promises, same tests.
+//! Where orders and their money are kept: SQLite, embedded, or PostgreSQL. Same tables, same promises, same tests.
 
 use doorbuster_protocol::reply::{FeedEntry, FeedKind};
 use doorbuster_protocol::types::{FeedPosition, Money, ProductId, Quantity, ReservationId, ShardId, Timestamp, UserId};
@@ -6,6 +6,7 @@ use doorbuster_protocol::types::{FeedPosition, Money, ProductId, Quantity, Reser
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
 
+use super::money::Payment;
 use super::parked::{Parked, Retried};
 use super::postgres::Postgres;
 use super::refusal;
@@ -244,6 +245,15 @@ impl OrderStore {
     /// A database that cannot be reached.
     pub async fn orders(&self, after: ReservationId, limit: u32) -> Result<Vec<Order>, StoreError> {
         on_database!(self, database => database.orders(after, limit))?.into_iter().map(Order::try_from).collect()
+    }
+
+    /// Payments with their refunds, in the order of their reservation ids, those with a greater one than `after`, at
+    /// most `limit`.
+    ///
+    /// # Errors
+    /// A database that cannot be reached.
+    pub async fn payments(&self, after: ReservationId, limit: u32) -> Result<Vec<Payment>, StoreError> {
+        on_database!(self, database => database.payments(after, limit))?.into_iter().map(Payment::try_from).collect()
     }
 
     /// How many orders there are.

@@ -56,15 +56,15 @@ impl Database {
         }
     }
 
-    /// From now on rows of this table with this position are refused.
-    pub async fn poison(&self, table: &str, position: &str) {
+    /// From now on rows of this table that meet the condition, which begins with a column, are refused.
+    pub async fn poison(&self, table: &str, condition: &str) {
         let statement = match self {
             Self::Sqlite { .. } => format!(
-                "CREATE TRIGGER poison_{table} BEFORE INSERT ON {table} WHEN NEW.position {position}
+                "CREATE TRIGGER poison_{table} BEFORE INSERT ON {table} WHEN NEW.{condition}
                  BEGIN SELECT RAISE(ABORT, 'poison'); END"
             ),
             Self::Postgres(_) => {
-                format!("ALTER TABLE {table} ADD CONSTRAINT poison CHECK (NOT (position {position})) NOT VALID")
+                format!("ALTER TABLE {table} ADD CONSTRAINT poison CHECK (NOT ({condition})) NOT VALID")
             }
         };
         self.execute(&statement).await;
@@ -81,17 +81,23 @@ impl Database {
 
     /// What an operator types into the database's own shell.
     pub async fn execute(&self, statement: &str) {
+        self.attempt(statement).await.unwrap();
+    }
+
+    /// The same, which the database may refuse.
+    pub async fn attempt(&self, statement: &str) -> Result<(), sqlx::Error> {
         let statement = AssertSqlSafe(statement.to_owned());
         match self {
             Self::Sqlite { .. } => {
                 let mut connection = SqliteConnection::connect(&self.url()).await.unwrap();
-                connection.execute(statement).await.unwrap();
+                connection.execute(statement).await?;
             }
             Self::Postgres(_) => {
                 let mut connection = PgConnection::connect(&self.url()).await.unwrap();
-                connection.execute(statement).await.unwrap();
+                connection.execute(statement).await?;
             }
         }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ mod bodies;
 mod database;
 mod events;
 mod feed;
+mod money;
 mod parked;
 mod postgres;
 
@@ -56,6 +57,11 @@ on_both! { bodies {
     one_of_many_deliveries_at_once_is_the_first
     old_events_are_forgotten_in_batches
     an_event_is_not_there_while_the_database_is_down
+} money {
+    every_order_has_its_payment_and_a_refund_if_one_is_due
+    orders_of_before_get_their_payments
+    the_schema_refuses_what_must_never_be
+    an_order_whose_payment_is_refused_is_parked_whole
 } }
 
 #[test]

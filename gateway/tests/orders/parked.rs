@@ -27,7 +27,7 @@ async fn retry_all(store: &OrderStore) -> Retried {
 pub async fn one_poison_row_among_a_hundred_is_parked_and_put_back(database: Database) {
     let (feeds, store) = (Feeds::new(1), database.store());
     assert_eq!(store.count().await.unwrap(), 0);
-    database.poison("orders", "= 50").await;
+    database.poison("orders", "position = 50").await;
     feeds.confirm(100);
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
@@ -90,6 +90,7 @@ pub async fn a_reservation_that_is_another_order_is_parked(database: Database) {
     assert_eq!(found.iter().map(|parked| parked.entry.position.get()).collect::<Vec<_>>(), [37, 40]);
     assert!(found[0].error.contains("position 1 of shard 2") && found[1].error.contains("position 2 of shard 1"));
 
+    database.execute(&format!("DELETE FROM payments WHERE reservation = '{:032x}'", taken.reservation.get())).await;
     database.execute("DELETE FROM orders WHERE shard = 2").await;
     let both = [37, 40].map(FeedPosition);
     assert_eq!(store.retry(ShardId(1), &both).await.unwrap(), Retried { stored: 1, parked: 1 });
@@ -100,7 +101,7 @@ pub async fn a_reservation_that_is_another_order_is_parked(database: Database) {
 pub async fn entries_of_a_reservation_stay_in_order(database: Database) {
     let store = database.store();
     assert_eq!(store.count().await.unwrap(), 0);
-    database.poison("orders", "= 2").await;
+    database.poison("orders", "position = 2").await;
     let of = |position, reservation, kind| FeedEntry {
         kind,
         reservation: ReservationId(reservation),
@@ -126,7 +127,7 @@ pub async fn entries_of_a_reservation_stay_in_order(database: Database) {
 pub async fn batches_of_nothing_but_poison_are_parked(database: Database) {
     let (feeds, store) = (Feeds::new(1), database.store());
     assert_eq!(store.count().await.unwrap(), 0);
-    database.poison("orders", "<= 1500").await;
+    database.poison("orders", "position <= 1500").await;
     feeds.confirm(1600);
     let writer = start(&feeds, store.clone(), OrderMetrics::none());
     eventually("all is acknowledged", async || feeds.is_done()).await;
@@ -168,7 +169,7 @@ const DROPS: usize = 30;
 pub async fn dropped_between_any_two_steps_it_is_an_order_or_parked(database: Database) {
     let store = database.store();
     assert_eq!(store.count().await.unwrap(), 0);
-    database.poison("orders", "% 100 = 50").await;
+    database.poison("orders", "position % 100 = 50").await;
     let (mut drops, mut batches) = (0, 0);
     while drops < DROPS {
         let batch = entries(0, 100 * batches + 1..=100 * batches + 100);
@@ -196,7 +197,7 @@ pub async fn a_retry_dropped_between_any_two_steps_makes_one_order(database: Dat
     while drops < DROPS {
         let first = 4 * batches + 1;
         assert_eq!(store.count().await.unwrap(), 4 * batches);
-        database.poison("orders", "% 4 IN (2, 3)").await;
+        database.poison("orders", "position % 4 IN (2, 3)").await;
         assert_eq!(store.store(SHARD, &entries(0, first..=first + 3)).await.unwrap().parked, 2);
         database.cure("orders").await;
         let poison = [first + 1, first + 2];
@@ -226,7 +227,7 @@ async fn after<F: Future>(store: &OrderStore, steps: usize, work: F) -> Option<F
 pub async fn retries_and_writers_at_once_store_each_order_once(database: Database) {
     let feeds = Feeds::new(1);
     assert_eq!(database.store().count().await.unwrap(), 0);
-    database.poison("orders", "% 10 = 3").await;
+    database.poison("orders", "position % 10 = 3").await;
     let writers = [0; 2].map(|_| start(&feeds, database.store(), OrderMetrics::none()));
     for _ in 0..10 {
         feeds.confirm(50);
@@ -251,7 +252,7 @@ pub async fn retries_and_writers_at_once_store_each_order_once(database: Databas
 pub async fn what_is_parked_and_not_acknowledged_is_recognised(database: Database) {
     let (feeds, store) = (Feeds::new(1), database.store());
     assert_eq!(store.count().await.unwrap(), 0);
-    database.poison("orders", "< 4").await;
+    database.poison("orders", "position < 4").await;
     feeds.deaf(true);
     feeds.confirm(10);
     let first = start(&feeds, store.clone(), OrderMetrics::none());
@@ -267,8 +268,8 @@ pub async fn what_is_parked_and_not_acknowledged_is_recognised(database: Databas
 pub async fn what_cannot_even_be_parked_holds_up_only_those_behind_it(database: Database) {
     let (feeds, store) = (Feeds::new(2), database.store());
     assert_eq!(store.count().await.unwrap(), 0);
-    database.poison("orders", "= 37").await;
-    database.poison("parked_orders", "= 37").await;
+    database.poison("orders", "position = 37").await;
+    database.poison("parked_orders", "position = 37").await;
     (1..=100).for_each(|position| feeds.push(1, entry(1, position)));
     (1..=30).for_each(|position| feeds.push(0, entry(0, position)));
     let recorder = PrometheusBuilder::new().build_recorder();
