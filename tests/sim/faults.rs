@@ -91,6 +91,8 @@ faults! {
     ClockDrift = "clock-drift",
     /// A node's wall clock jumps by an hour.
     WallClockJump = "wall-clock-jump",
+    /// A process is restarted in good order: it finishes what is under way, hands leadership over, and ends.
+    Restart = "restart",
 }
 
 /// The intensity of every fault.

@@ -100,6 +100,8 @@ pub const DECLARED: &[&str] = &[
     "late_payment",
     "refund_due",
     "refunded",
+    "leader_drained",
+    "restarted_in_good_order",
     "payment_swept",
     "charge_cancelled",
     "late_charge",

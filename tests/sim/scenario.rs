@@ -32,6 +32,8 @@ pub struct Scenario {
     pub queue: usize,
     /// Most commands in one log entry.
     pub batch: usize,
+    /// A node, by its place, whose machine stops in this disk operation since its first start, counted from 1.
+    pub crash_at: Option<(usize, u64)>,
     /// Print every event.
     pub trace: bool,
 }
@@ -75,6 +77,7 @@ impl Scenario {
             snapshot_bytes: if bad { 16 } else { 1 << 20 },
             queue,
             batch,
+            crash_at: None,
             trace: false,
         }
     }

@@ -47,6 +47,12 @@ pub struct Args {
 pub enum Task {
     /// Run the seeds and scenarios that once broke a promise
     Regressions,
+    /// Stop a machine in each of its disk operations, one run an operation, from its first start to the run's end
+    Boundaries {
+        /// Scenarios, from seed 0 up; in each another node is the one that stops
+        #[arg(long, default_value_t = 3)]
+        scenarios: u64,
+    },
     /// Plant classic bugs, one at a time, and see each of them caught (builds itself with the feature `planted`)
     Planted {
         /// Most seeds to try for one bug

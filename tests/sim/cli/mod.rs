@@ -1,9 +1,10 @@
-//! `sim`: runs seeds, replays one, runs what is kept as regressions, plants bugs.
+//! `sim`: runs seeds, replays one, stops a machine at every boundary, runs what is kept as regressions, plants bugs.
 //!
 //! Seeds run in worker processes of the same program, one a job, so that a panic or a run that never ends is a violation
 //! like any other and takes nothing else with it.
 
 mod args;
+mod boundaries;
 mod clock;
 pub mod document;
 mod job;
@@ -29,6 +30,7 @@ pub fn main() -> ExitCode {
     let args = Args::parse();
     let result = match &args.task {
         Some(Task::Worker { plant }) => worker::serve(plant.as_deref()),
+        Some(Task::Boundaries { scenarios }) => boundaries::run(&args, *scenarios),
         Some(Task::Regressions) => regressions::run(&args),
         Some(Task::Planted { limit, only }) => planted::run(&args, *limit, only),
         None if args.seed.is_some() => trace::replay(&args),

@@ -60,6 +60,7 @@ impl Recipe {
                 "snapshot-bytes" => scenario.snapshot_bytes = number()?,
                 "queue" => scenario.queue = size()?,
                 "batch" => scenario.batch = size()?,
+                "crash-at" => scenario.crash_at = Some(crash_at(value)?),
                 _ => {}
             }
         }
@@ -122,7 +123,7 @@ impl Recipe {
     }
 }
 
-const SCENARIO: [&str; 11] = [
+const SCENARIO: [&str; 12] = [
     "faults",
     "nodes",
     "shards",
@@ -134,7 +135,17 @@ const SCENARIO: [&str; 11] = [
     "snapshot-bytes",
     "queue",
     "batch",
+    "crash-at",
 ];
+
+/// `NODE:OPERATION`, both counted from 1.
+fn crash_at(text: &str) -> Result<(usize, u64), String> {
+    let wrong = || format!("crash-at={text}: write NODE:OPERATION, both counted from 1");
+    let (node, operation) = text.split_once(':').ok_or_else(wrong)?;
+    let node: usize = node.parse().map_err(|_| wrong())?;
+    let operation = operation.parse().map_err(|_| wrong())?;
+    Ok((node.checked_sub(1).ok_or_else(wrong)?, operation))
+}
 
 impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -179,7 +190,14 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["seed=x", "seed=1 gremlins=3", "seed=1 nodes=many", "seed=1 loud", "seed=1 faults=gremlins"] {
+        for text in [
+            "seed=x",
+            "seed=1 gremlins=3",
+            "seed=1 nodes=many",
+            "seed=1 loud",
+            "seed=1 faults=gremlins",
+            "seed=1 crash-at=0:5",
+        ] {
             assert!(text.parse::<Recipe>().is_err(), "{text}");
         }
     }

@@ -97,7 +97,7 @@ fn judge(recipe: &Recipe, report: Report, hashes: &mut BTreeMap<String, u64>, ta
     }
 }
 
-fn tell(recipe: &Recipe, broken: &Broken) {
+pub fn tell(recipe: &Recipe, broken: &Broken) {
     println!("\n{recipe}\n  broken: {}{}", broken.property, at(broken));
     println!("  {}", broken.what.replace('\n', "\n  "));
     for operation in broken.operations.iter().take(20) {

@@ -150,9 +150,9 @@ impl Provider {
 fn fate(rng: &mut Rng) -> (Fate, Duration) {
     let millis = if rng.percent(80) { rng.between(5, 150) } else { rng.between(150, 3_000) };
     let fate = match rng.below(100) {
-        0..85 => Fate::Answered,
-        85..90 => Fate::RequestLost,
-        90..95 => Fate::AnswerLost,
+        0..80 => Fate::Answered,
+        80..85 => Fate::RequestLost,
+        85..90 => Fate::AnswerLost,
         _ => Fate::RequestLate,
     };
     (fate, Duration::from_millis(millis))

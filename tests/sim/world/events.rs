@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::super::faults::Fault;
 use super::super::port::Link;
+use crate::history::Moment;
 
 /// Something that will happen. Where a process is meant, it is the one of that life: what was to happen to an earlier
 /// one does not.
@@ -21,6 +22,8 @@ pub(super) enum Event {
     Resume { node: usize, life: u64 },
     /// A node stops, whether or not it reached the operation that it was to stop in.
     Stop { node: usize, life: u64 },
+    /// Has the node finished what was under way? It ends, then or at the moment given.
+    Drain { node: usize, life: u64, until: Moment },
     /// A node says something to peers that have not heard of it for a while.
     Keepalive { node: usize, life: u64 },
     /// One peer tries to connect to another.
@@ -62,6 +65,7 @@ impl Event {
             Self::Turn { node, .. }
             | Self::Flush { node, .. }
             | Self::Archive { node, .. }
+            | Self::Drain { node, .. }
             | Self::Keepalive { node, .. } => Some(*node),
             Self::PeerFrame { to, .. } => Some(*to),
             _ => None,

@@ -26,6 +26,8 @@ pub(super) enum End {
     Killed,
     /// The machine stops.
     PowerLost,
+    /// It was told to end, and has finished what was under way, or has had its time.
+    InOrder,
     /// It ends itself, and says why.
     Said(String),
 }
@@ -44,6 +46,9 @@ impl Run {
         if node.loops > 0 {
             node.loops -= 1;
             node.disk.crash_after(self.plague.between(1, 12));
+        }
+        if let Some((_, operation)) = self.scenario.crash_at.filter(|(place, _)| *place == at && node.life == 1) {
+            node.disk.crash_after(operation);
         }
         let (monotonic, wall) = (node.clocks.monotonic(now), node.clocks.wall(now));
         self.counters.count("starts");
@@ -144,7 +149,7 @@ impl Run {
         self.nodes[at].disk.stop();
         self.trace.line(now, || format!("n{} ends: {end:?}", at + 1));
         self.trace.event(now, 2, &[at as u64]);
-        if was_up && self.nodes[at].leads_any() && !matches!(end, End::Said(_)) {
+        if was_up && self.nodes[at].leads_any() && !matches!(end, End::Said(_) | End::InOrder) {
             self.marks.reach("crash_of_leader");
         }
         self.streams_of_ended(at);
@@ -158,6 +163,7 @@ impl Run {
         self.counters.count(match end {
             End::Killed => "processes_killed",
             End::PowerLost => "machines_crashed",
+            End::InOrder => "processes_restarted",
             End::Said(_) => "processes_ended_themselves",
         });
         if end == End::PowerLost {

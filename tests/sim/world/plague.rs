@@ -5,7 +5,7 @@
 
 use doorbuster_protocol::types::ShardId;
 use doorbuster_raft::transport::Incarnation;
-use doorbuster_server::solo;
+use doorbuster_server::solo::{self, Solo};
 
 use super::super::disk::Damage;
 use super::super::faults::Fault;
@@ -16,6 +16,7 @@ use super::events::Event;
 use super::life::End;
 use super::node::{Fate, Replaced};
 use super::run::Run;
+use crate::history::Moment;
 
 /// Faults that strike by themselves, and every how many milliseconds at their highest rate.
 const STRIKES: &[(Fault, u64)] = &[
@@ -40,8 +41,11 @@ const STRIKES: &[(Fault, u64)] = &[
     (Fault::DiskLost, 9000),
     (Fault::DiskFormatted, 9000),
     (Fault::WallClockJump, 2500),
+    (Fault::Restart, 2500),
 ];
 
+/// How often it is looked whether a process that is to end has finished.
+const DRAIN_CHECK: u64 = 10 * MS;
 /// A wall clock jumps by this.
 const HOUR_MS: i64 = 3_600_000;
 
@@ -90,6 +94,7 @@ impl Run {
             Fault::DiskLost => self.lose_disk(false),
             Fault::DiskFormatted => self.lose_disk(true),
             Fault::WallClockJump => self.jump_clock(),
+            Fault::Restart => self.strike_restart(),
             _ => {}
         }
     }
@@ -208,6 +213,37 @@ impl Run {
         let life = self.nodes[at].life;
         let delay = (5 + self.plague.below(400)) * MS;
         self.schedule.after(delay, Event::Stop { node: at, life });
+    }
+
+    fn strike_restart(&mut self) {
+        let Some(at) = self.anybody() else { return };
+        if self.nodes[at].leads_any() {
+            self.marks.reach("leader_drained");
+        }
+        let longest = self.now().0 + [50, 1000, 3000][self.plague.index(3)] * MS;
+        let node = &mut self.nodes[at];
+        if let Some(solo) = &mut node.solo {
+            solo.drain();
+        }
+        let (life, until) = (node.life, Moment(longest));
+        self.stir(at);
+        self.schedule.after(DRAIN_CHECK, Event::Drain { node: at, life, until });
+    }
+
+    /// Whether a process that is to end in good order can end now.
+    pub(super) fn drained(&mut self, at: usize, life: u64, until: Moment) {
+        if !self.nodes[at].lives(life) {
+            return;
+        }
+        let drained = self.nodes[at].solo.as_ref().is_some_and(Solo::is_drained);
+        if drained {
+            self.marks.reach("restarted_in_good_order");
+        }
+        if drained || self.now() >= until {
+            self.ends(at, End::InOrder);
+        } else {
+            self.schedule.after(DRAIN_CHECK, Event::Drain { node: at, life, until });
+        }
     }
 
     fn strike_crash_loop(&mut self) {

@@ -90,6 +90,7 @@ impl Run {
             Event::Archive { node, life } => self.archive(node, life),
             Event::Resume { node, life } => self.resume(node, life),
             Event::Stop { node, life } => self.stop_at_last(node, life),
+            Event::Drain { node, life, until } => self.drained(node, life, until),
             Event::Keepalive { node, life } => self.keep_alive(node, life),
             Event::PeerConnect { from, to, life } => self.peer_connect(from, to, life),
             Event::PeerFrame { from, to, connection, frame } => self.peer_frame(from, to, connection, &frame),
