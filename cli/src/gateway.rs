@@ -12,7 +12,8 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:\n  \
     doorbuster gateway --nodes 127.0.0.1:7400 --insecure-dev          try things out, on loopback only\n  \
     doorbuster gateway --config gateway.toml\n  \
-    doorbuster gateway --config gateway.toml --database postgres://shop:secret@db/orders\n\n\
+    doorbuster gateway --config gateway.toml --database postgres://shop:secret@db/orders\n  \
+    doorbuster gateway --config gateway.toml --set payment.provider=stripe     take money; the file has [[payment.stripe.accounts]]\n\n\
     Settings come from defaults, then the TOML file, then DOORBUSTER_GATEWAY_* variables, then these flags.\n\
     It stops at Ctrl-C or SIGTERM, when requests and payments under way have ended.")]
 pub struct GatewayArgs {

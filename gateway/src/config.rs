@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::saga::remote::RemoteSimulator;
 
+mod stripe;
+
+pub use stripe::{AccountConfig, StripeConfig};
+
 /// Prefix of the environment variables that set fields.
 pub const ENVIRONMENT_PREFIX: &str = "DOORBUSTER_GATEWAY_";
 /// Shortest secret an HS256 key may have, in bytes: as long as the digest it keys.
@@ -168,8 +172,23 @@ pub struct PaymentConfig {
     pub webhook_secrets_file: Option<PathBuf>,
     /// Name of the environment variable that holds them instead, with a space between two. Default none.
     pub webhook_secrets_env: Option<String>,
-    /// The provider; the simulator is the only one so far.
+    /// Who takes the money: `simulator`, which takes none, or `stripe`. Default `simulator`.
+    pub provider: Provider,
+    /// The simulator.
     pub simulator: SimulatorConfig,
+    /// Stripe.
+    pub stripe: StripeConfig,
+}
+
+/// Who takes the money.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// Nobody: a simulator.
+    #[default]
+    Simulator,
+    /// Stripe.
+    Stripe,
 }
 
 /// The simulated payment provider. Same reservation, same attempt, same card: same answer.
@@ -274,7 +293,9 @@ impl Default for PaymentConfig {
             sweep_after_ms: 60_000,
             webhook_secrets_file: None,
             webhook_secrets_env: None,
+            provider: Provider::default(),
             simulator: SimulatorConfig::default(),
+            stripe: StripeConfig::default(),
         }
     }
 }
@@ -427,6 +448,9 @@ impl PaymentConfig {
         within("payment.charge_timeout_ms", self.charge_timeout_ms, 100, 120_000)?;
         within("payment.sweep_every_ms", self.sweep_every_ms, 50, 600_000)?;
         within("payment.sweep_after_ms", self.sweep_after_ms, 0, 3_600_000)?;
+        if self.provider == Provider::Stripe {
+            self.stripe.validate()?;
+        }
         let simulator = &self.simulator;
         if !simulator.url.is_empty() {
             RemoteSimulator::at(&simulator.url)?;

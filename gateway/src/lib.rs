@@ -35,6 +35,7 @@ pub mod webhooks;
 use app::App;
 use clock::Stopwatch;
 pub use config::{ConfigError, GatewayConfig};
+use config::{PaymentConfig, Provider};
 use orders::{OrderStore, OrderWriter, StoreError};
 pub use routes::bodies;
 use routes::orders::OrderReader;
@@ -42,6 +43,7 @@ pub use saga::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider
 use saga::remote::RemoteSimulator;
 pub use saga::simulator::Simulator;
 pub use saga::step as payment;
+pub use saga::stripe::Stripe;
 use saga::sweeper::Sweeper;
 use webhooks::Webhooks;
 
@@ -83,10 +85,7 @@ impl Gateway {
     /// A configuration that cannot be used, or an address that cannot be had. Servers that cannot be reached yet are no
     /// error: requests get 503 `no_leader` until they can.
     pub async fn start(config: GatewayConfig) -> Result<Self, GatewayError> {
-        let provider: Arc<dyn PaymentProvider> = match config.payment.simulator.url.as_str() {
-            "" => Arc::new(Simulator::new(config.payment.simulator.clone())),
-            url => Arc::new(RemoteSimulator::at(url)?),
-        };
+        let provider = provider(&config)?;
         Self::start_with(config, provider).await
     }
 
@@ -128,6 +127,16 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
+}
+
+/// The provider that the configuration chooses.
+fn provider(config: &GatewayConfig) -> Result<Arc<dyn PaymentProvider>, ConfigError> {
+    let PaymentConfig { provider, simulator, stripe, .. } = &config.payment;
+    Ok(match (provider, simulator.url.as_str()) {
+        (Provider::Stripe, _) => Arc::new(Stripe::new(stripe)?),
+        (Provider::Simulator, "") => Arc::new(Simulator::new(simulator.clone())),
+        (Provider::Simulator, url) => Arc::new(RemoteSimulator::at(url)?),
+    })
 }
 
 /// Serves until `shutdown` is cancelled, then drains.

@@ -7,9 +7,11 @@
 //! idempotency key.
 
 pub mod metrics;
+pub mod origin;
 pub mod provider;
 pub mod remote;
 pub mod simulator;
 pub mod step;
+pub mod stripe;
 pub mod sweeper;
 pub mod worker;

@@ -25,6 +25,7 @@ fn every_field_is_in_the_sample() {
     let sample = include_str!("../../../deploy/gateway.toml");
     let mut all = GatewayConfig::default();
     all.auth.keys = vec![KeyConfig::default()];
+    all.payment.stripe.accounts = vec![AccountConfig::default()];
     let serde_json::Value::Object(fields) = json!(all) else { unreachable!("a structure is an object") };
     let mut missing = Vec::new();
     names(&fields, &mut |name| {
@@ -33,7 +34,7 @@ fn every_field_is_in_the_sample() {
         }
     });
     // Said in words beside their siblings.
-    missing.retain(|name| !["secret_env", "public_key_env"].contains(&name.as_str()));
+    missing.retain(|name| !["secret_env", "public_key_env", "key_env"].contains(&name.as_str()));
     assert_eq!(missing, Vec::<String>::new());
 }
 
@@ -141,8 +142,34 @@ fn each_field_is_checked() {
         ("payment.simulator.decline_rate", |config| config.payment.simulator.decline_rate = 1.1),
         ("payment.simulator.decline_rate", |config| config.payment.simulator.decline_rate = f64::NAN),
     ];
+    refuses(&fine(), table);
+}
+
+#[test]
+fn an_account_that_takes_money_is_checked() {
+    let mut paid = fine();
+    let account = AccountConfig { name: "main".into(), key_file: None, key_env: Some("KEY".into()) };
+    paid.payment.provider = Provider::Stripe;
+    paid.payment.stripe.accounts = vec![account];
+    paid.validate().unwrap();
+    let table: &[(&str, Spoil)] = &[
+        ("payment.stripe.accounts (how many)", |config| config.payment.stripe.accounts.clear()),
+        ("payment.stripe.accounts (how many)", |config| {
+            config.payment.stripe.accounts.push(config.payment.stripe.accounts[0].clone());
+        }),
+        ("payment.stripe.accounts.name", |config| {
+            config.payment.stripe.accounts[0].name = "two words".into();
+        }),
+        ("payment.stripe.accounts", |config| {
+            config.payment.stripe.accounts[0].key_file = Some("two sources".into());
+        }),
+    ];
+    refuses(&paid, table);
+}
+
+fn refuses(fine: &GatewayConfig, table: &[(&str, Spoil)]) {
     for (name, spoil) in table {
-        let mut config = fine();
+        let mut config = fine.clone();
         spoil(&mut config);
         match config.validate() {
             Err(ConfigError::Field { field, .. }) => assert_eq!(field, *name),

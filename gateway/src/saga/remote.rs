@@ -3,33 +3,25 @@
 
 use bytes::Bytes;
 use doorbuster_protocol::types::Money;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST};
+use http_body_util::Full;
+use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::net::TcpStream;
 use url::Url;
 
+use super::origin::{Failure, Origin};
 use super::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider, Purchase};
 use crate::config::{ConfigError, field};
 
-/// Idle connections kept; more are closed.
-const MAX_IDLE: usize = 256;
 /// Longest answer, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 /// Reasons that buyers are told as they are; any other is `declined`.
 const REASONS: [&str; 3] = ["card_declined", "insufficient_funds", "cancelled"];
 
 /// See the module.
-#[derive(Debug)]
 pub struct RemoteSimulator {
-    /// `host:port`.
-    authority: String,
-    idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+    origin: Origin,
 }
 
 /// What the simulator tells of a key.
@@ -40,8 +32,6 @@ struct Told {
     reason: Option<String>,
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
 impl RemoteSimulator {
     /// The one at `http://host:port`.
     ///
@@ -50,12 +40,8 @@ impl RemoteSimulator {
     pub fn at(url: &str) -> Result<Self, ConfigError> {
         let wrong = || field("payment.simulator.url", url, "give http://host:port, or nothing");
         let parsed = Url::parse(url).map_err(|_| wrong())?;
-        let (Some(host), Some(port)) = (parsed.host_str(), parsed.port_or_known_default()) else { return Err(wrong()) };
-        let is_plain = parsed.scheme() == "http" && parsed.path() == "/" && parsed.query().is_none();
-        if !is_plain || !parsed.username().is_empty() {
-            return Err(wrong());
-        }
-        Ok(Self { authority: format!("{host}:{port}"), idle: Mutex::default() })
+        let origin = Origin::new(&parsed, None, MAX_ANSWER).filter(|_| parsed.scheme() == "http");
+        origin.map(|origin| Self { origin }).ok_or_else(wrong)
     }
 
     async fn known(&self, method: Method, key: Key, suffix: &str) -> Known {
@@ -73,42 +59,13 @@ impl RemoteSimulator {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Told), Failure> {
-        let mut sender = self.connection().await?;
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, &self.authority)
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body))?;
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let bytes = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
-        self.keep(sender);
-        Ok((head.status, serde_json::from_slice(&bytes)?))
-    }
-
-    async fn connection(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
-        while let Some(sender) = self.take() {
-            if sender.is_ready() {
-                return Ok(sender);
-            }
-        }
-        let stream = TcpStream::connect(&self.authority).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Ends with its sender, or when the provider closes it, which the sender tells.
-        tokio::spawn(connection);
-        Ok(sender)
-    }
-
-    fn take(&self) -> Option<SendRequest<Full<Bytes>>> {
-        self.idle.lock().pop()
-    }
-
-    fn keep(&self, sender: SendRequest<Full<Bytes>>) {
-        let mut idle = self.idle.lock();
-        if idle.len() < MAX_IDLE {
-            idle.push(sender);
-        }
+        let reply = self.origin.exchange(request).await?;
+        Ok((reply.status, serde_json::from_slice(&reply.body)?))
     }
 }
 

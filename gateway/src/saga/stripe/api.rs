@@ -1,0 +1,240 @@
+//! Requests to Stripe, and which answers to believe. What a busy or broken Stripe answers (429, 5xx, a key that is in use,
+//! no connection, no JSON) is asked again a few times, after a pause that doubles, with jitter, and is never shorter than
+//! `Retry-After`; an account that said `Retry-After` is left alone for so long, whoever wants to ask it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use doorbuster_protocol::types::Millis;
+use http_body_util::Full;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, StatusCode};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::form_urlencoded;
+
+use crate::clock::Stopwatch;
+use crate::entropy::jittered;
+use crate::saga::origin::{Failure, Origin, Reply};
+
+/// The version of the API that this code was written for; Stripe answers in its shapes whatever the account's default.
+pub const VERSION: &str = "2024-06-20";
+/// Longest answer, in bytes; the longest that is expected is a page of a hundred intents.
+pub const MAX_ANSWER: usize = 2 << 20;
+/// Times a request is sent before its asker is told that there is no answer.
+const TRIES: u32 = 4;
+/// The pause before the second try.
+const FIRST_PAUSE: Millis = Millis(250);
+/// The longest `Retry-After` that is believed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// An account's end of the API.
+pub struct Api {
+    origin: Origin,
+    name: String,
+    /// `Bearer sk_...`; never shown.
+    authorization: HeaderValue,
+    quiet: Mutex<Option<(Stopwatch, Duration)>>,
+}
+
+/// There is no answer to rely on. The log says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoAnswer;
+
+/// An answer to rely on: done, or refused for good.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status. A 5xx is one that Stripe keeps for the idempotency key, and will give every time.
+    pub status: StatusCode,
+    /// What it says.
+    pub body: Value,
+}
+
+/// What to ask.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// GET or POST.
+    pub method: &'a Method,
+    /// From `/v1` on.
+    pub path: &'a str,
+    /// Sent as `Idempotency-Key`, if it is there.
+    pub key: Option<&'a str>,
+    /// Parameters: of the query for a GET, else of the body.
+    pub form: &'a [(&'a str, &'a str)],
+}
+
+impl Api {
+    /// The account's, with its secret key. `None` for a key that cannot be one.
+    #[must_use]
+    pub fn new(origin: Origin, name: &str, key: &str) -> Option<Self> {
+        let is_key = ["sk_", "rk_"].iter().any(|prefix| key.starts_with(prefix));
+        let mut authorization = HeaderValue::try_from(format!("Bearer {key}")).ok().filter(|_| is_key)?;
+        authorization.set_sensitive(true);
+        Some(Self { origin, name: name.to_owned(), authorization, quiet: Mutex::default() })
+    }
+
+    /// Asks until there is an answer to rely on, a few times.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn ask(&self, ask: Ask<'_>) -> Result<Answer, NoAnswer> {
+        let mut pause = FIRST_PAUSE;
+        for tries_left in (0..TRIES).rev() {
+            self.quiet().await;
+            match self.exchange(ask).await.map(|reply| judge(&reply)) {
+                Ok(Verdict::Answer(answer)) => return Ok(answer),
+                Ok(Verdict::Forbidden) => {
+                    tracing::error!(
+                        account = self.name,
+                        "Stripe refuses the account's key (401 or 403): no payment gets through"
+                    );
+                    return Err(NoAnswer);
+                }
+                Ok(Verdict::Again { status, after }) => {
+                    tracing::warn!(account = self.name, %status, path = ask.path, tries_left, "Stripe does not answer yet");
+                    after.into_iter().for_each(|after| self.keep_quiet(after));
+                }
+                Err(error) => {
+                    tracing::warn!(account = self.name, error, path = ask.path, tries_left, "Stripe does not answer");
+                }
+            }
+            if tries_left > 0 {
+                tokio::time::sleep(Duration::from_millis(jittered(pause).0)).await;
+                pause = Millis(pause.0 * 2);
+            }
+        }
+        Err(NoAnswer)
+    }
+
+    async fn exchange(&self, ask: Ask<'_>) -> Result<Reply, Failure> {
+        let form: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(ask.form).finish();
+        let (path, body) = match *ask.method {
+            Method::GET => (format!("{}?{form}", ask.path), String::new()),
+            _ => (ask.path.to_owned(), form),
+        };
+        let mut request = Request::builder()
+            .method(ask.method)
+            .uri(path)
+            .header(AUTHORIZATION, &self.authorization)
+            .header("stripe-version", VERSION)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if let Some(key) = ask.key {
+            request = request.header("idempotency-key", key);
+        }
+        self.origin.exchange(request.body(Full::new(Bytes::from(body)))?).await
+    }
+
+    /// Waits as long as Stripe wants this account to be quiet.
+    async fn quiet(&self) {
+        loop {
+            let left = self.quiet.lock().and_then(|(since, time)| time.checked_sub(since.elapsed()));
+            match left {
+                Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
+                _ => return,
+            }
+        }
+    }
+
+    fn keep_quiet(&self, time: Duration) {
+        *self.quiet.lock() = Some((Stopwatch::start(), time.min(LONGEST_PAUSE)));
+    }
+}
+
+impl Answer {
+    /// What it says, if it says that the request was done.
+    ///
+    /// # Errors
+    /// It was not, or the body has another shape.
+    pub fn done<T: DeserializeOwned>(&self) -> Result<T, NoAnswer> {
+        if !self.status.is_success() {
+            return Err(NoAnswer);
+        }
+        T::deserialize(&self.body).map_err(|error| {
+            tracing::error!(%error, "Stripe's answer has another shape than version {VERSION} says");
+            NoAnswer
+        })
+    }
+}
+
+/// What an answer is good for.
+#[derive(Debug)]
+enum Verdict {
+    Answer(Answer),
+    Forbidden,
+    Again { status: StatusCode, after: Option<Duration> },
+}
+
+fn judge(reply: &Reply) -> Verdict {
+    let status = reply.status;
+    let header = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok());
+    let again = || {
+        let seconds = header(RETRY_AFTER.as_str()).and_then(|value| value.parse().ok());
+        Verdict::Again { status, after: seconds.map(Duration::from_secs) }
+    };
+    let is_kept = header("idempotent-replayed") == Some("true");
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Verdict::Forbidden,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS => return again(),
+        _ if status.is_server_error() && !is_kept => return again(),
+        _ => {}
+    }
+    match serde_json::from_slice(&reply.body) {
+        Ok(body) => Verdict::Answer(Answer { status, body }),
+        Err(_) => again(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::{HeaderMap, HeaderName};
+
+    use super::*;
+
+    fn reply(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Reply {
+        let headers =
+            headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let status = StatusCode::from_u16(status).unwrap();
+        Reply { status, headers: headers.collect::<HeaderMap>(), body: Bytes::from_static(body.as_bytes()) }
+    }
+
+    #[test]
+    fn which_answers_are_believed() {
+        let kept = [("idempotent-replayed", "true")];
+        for (status, headers, body, expected) in [
+            (200, &[][..], "{}", "answer"),
+            (402, &[], "{}", "answer"),
+            (400, &[], "{}", "answer"),
+            (404, &[], "{}", "answer"),
+            (401, &[], "{}", "forbidden"),
+            (403, &[], "{}", "forbidden"),
+            (408, &[], "{}", "again"),
+            (409, &[], "{}", "again"),
+            (409, &kept, "{}", "again"),
+            (429, &[], "{}", "again"),
+            (500, &[], "{}", "again"),
+            (500, &kept, "{}", "answer"),
+            (502, &[], "<html>", "again"),
+            (503, &[], "{}", "again"),
+            (200, &[], "<html>", "again"),
+            (200, &[], "{\"id\":", "again"),
+        ] {
+            let told = match judge(&reply(status, headers, body)) {
+                Verdict::Answer(_) => "answer",
+                Verdict::Forbidden => "forbidden",
+                Verdict::Again { .. } => "again",
+            };
+            assert_eq!(told, expected, "{status} {headers:?} {body}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read() {
+        for (value, expected) in [("2", Some(2)), ("0", Some(0)), ("soon", None)] {
+            let Verdict::Again { after, .. } = judge(&reply(429, &[("retry-after", value)], "{}")) else {
+                panic!("{value}")
+            };
+            assert_eq!(after, expected.map(Duration::from_secs), "{value}");
+        }
+    }
+}
