@@ -28,8 +28,20 @@ pub struct Faults {
     pub late_ms: u64,
     /// Requests a second that are answered; more get 429. 0 for no limit. Default 0.
     pub requests_per_second: u32,
-    /// Everything is answered 503. Default false.
+    /// Everything is answered 503, and no webhook is sent. Default false.
     pub is_down: bool,
+    /// Charges that are decided at once, and answered only `slow_answer_ms` later: their webhook comes first. Default 0.
+    pub slow_answer_rate: f64,
+    /// How much later, in ms. Default 5000, at most 3600000.
+    pub slow_answer_ms: u64,
+    /// How long after the decision an event is sent, in ms. Default 0, at most 3600000.
+    pub webhook_delay_ms: u64,
+    /// Events that are sent two to five times, although they were acknowledged. Default 0.
+    pub webhook_duplicate_rate: f64,
+    /// Events that are held back by `webhook_reorder_ms` more, so that later ones overtake them. Default 0.
+    pub webhook_reorder_rate: f64,
+    /// How long, in ms. Default 2000, at most 3600000.
+    pub webhook_reorder_ms: u64,
 }
 
 /// What is asked of a provider that changes something.
@@ -54,6 +66,19 @@ pub struct Fate {
     pub is_late: bool,
     /// What is lost of its first try.
     pub lost: Lost,
+    /// How long its answer is held back when it is decided.
+    pub answer: Duration,
+    /// How its event is sent.
+    pub telling: Telling,
+}
+
+/// How an event is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Telling {
+    /// So long after what it tells of.
+    pub after: Duration,
+    /// Until it was acknowledged so often.
+    pub times: u8,
 }
 
 /// What is lost.
@@ -90,6 +115,12 @@ impl Default for Faults {
             late_ms: 5000,
             requests_per_second: 0,
             is_down: false,
+            slow_answer_rate: 0.0,
+            slow_answer_ms: 5000,
+            webhook_delay_ms: 0,
+            webhook_duplicate_rate: 0.0,
+            webhook_reorder_rate: 0.0,
+            webhook_reorder_ms: 2000,
         }
     }
 }
@@ -105,6 +136,9 @@ impl Faults {
             ("lost_before_rate", self.lost_before_rate),
             ("lost_after_rate", self.lost_after_rate),
             ("late_rate", self.late_rate),
+            ("slow_answer_rate", self.slow_answer_rate),
+            ("webhook_duplicate_rate", self.webhook_duplicate_rate),
+            ("webhook_reorder_rate", self.webhook_reorder_rate),
         ];
         if let Some((field, _)) = shares.into_iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
             return Err(FaultsError { field, fix: "0.0 to 1.0" });
@@ -112,8 +146,14 @@ impl Faults {
         if self.max_latency_ms < self.min_latency_ms || self.max_latency_ms > 60_000 {
             return Err(FaultsError { field: "max_latency_ms", fix: "min_latency_ms to 60000" });
         }
-        if self.late_ms > 3_600_000 {
-            return Err(FaultsError { field: "late_ms", fix: "0 to 3600000" });
+        let times = [
+            ("late_ms", self.late_ms),
+            ("slow_answer_ms", self.slow_answer_ms),
+            ("webhook_delay_ms", self.webhook_delay_ms),
+            ("webhook_reorder_ms", self.webhook_reorder_ms),
+        ];
+        if let Some((field, _)) = times.into_iter().find(|(_, time)| *time > 3_600_000) {
+            return Err(FaultsError { field, fix: "0 to 3600000" });
         }
         Ok(())
     }
@@ -135,6 +175,20 @@ impl Faults {
             } else {
                 Lost::Nothing
             },
+            answer: Duration::from_millis(if is_charge && draws.at(5) < self.slow_answer_rate {
+                self.slow_answer_ms
+            } else {
+                0
+            }),
+            telling: self.telling(&draws),
+        }
+    }
+
+    fn telling(&self, draws: &Draws) -> Telling {
+        let held = if draws.at(7) < self.webhook_reorder_rate { self.webhook_reorder_ms } else { 0 };
+        Telling {
+            after: Duration::from_millis(self.webhook_delay_ms + held),
+            times: if draws.at(6) < self.webhook_duplicate_rate { 2 + draws.last_bits(6) } else { 1 },
         }
     }
 }
@@ -157,6 +211,11 @@ impl Draws {
         bytes.copy_from_slice(&self.0[index * 4..index * 4 + 4]);
         f64::from(u32::from_be_bytes(bytes)) / 4_294_967_296.0
     }
+
+    /// 0 to 3, which the number's size does not tell.
+    fn last_bits(&self, index: usize) -> u8 {
+        self.0[index * 4 + 3] % 4
+    }
 }
 
 #[cfg(test)]
@@ -174,6 +233,9 @@ mod tests {
             lost_before_rate: 0.05,
             lost_after_rate: 0.2,
             late_rate: 0.03,
+            slow_answer_rate: 0.04,
+            webhook_duplicate_rate: 0.08,
+            webhook_reorder_rate: 0.06,
             ..Faults::default()
         };
         let near = |count: usize, wanted: usize| count.abs_diff(wanted) < wanted / 5;
@@ -181,7 +243,13 @@ mod tests {
         assert!(near(share(&faults, Operation::Charge, |fate| fate.is_late), 300));
         assert!(near(share(&faults, Operation::Refund, |fate| fate.lost == Lost::Request), 500));
         assert!(near(share(&faults, Operation::Refund, |fate| fate.lost == Lost::Answer), 1900));
-        assert_eq!(share(&faults, Operation::Refund, |fate| fate.is_declined || fate.is_late), 0);
+        assert!(near(share(&faults, Operation::Charge, |fate| !fate.answer.is_zero()), 400));
+        assert!(near(share(&faults, Operation::Refund, |fate| fate.telling.after == Duration::from_secs(2)), 600));
+        for times in 2..=5 {
+            assert!(near(share(&faults, Operation::Cancel, |fate| fate.telling.times == times), 200), "{times} times");
+        }
+        let is_charges = |fate: Fate| fate.is_declined || fate.is_late || !fate.answer.is_zero();
+        assert_eq!(share(&faults, Operation::Refund, is_charges), 0);
         let fate = |seed: u64| Faults { seed, ..faults.clone() }.fate(Operation::Charge, "k");
         assert_eq!(fate(7), fate(7));
         assert_ne!(fate(7), fate(8));
@@ -192,12 +260,15 @@ mod tests {
     #[test]
     fn what_cannot_be_is_named() {
         type Spoil = fn(&mut Faults);
-        let table: [(&str, Spoil); 5] = [
+        let table: [(&str, Spoil); 8] = [
             ("decline_rate", |faults| faults.decline_rate = 1.1),
             ("late_rate", |faults| faults.late_rate = f64::NAN),
             ("max_latency_ms", |faults| faults.max_latency_ms = 1),
             ("max_latency_ms", |faults| faults.max_latency_ms = 60_001),
             ("late_ms", |faults| faults.late_ms = 3_600_001),
+            ("slow_answer_rate", |faults| faults.slow_answer_rate = -0.1),
+            ("webhook_duplicate_rate", |faults| faults.webhook_duplicate_rate = 2.0),
+            ("webhook_reorder_ms", |faults| faults.webhook_reorder_ms = 3_600_001),
         ];
         assert_eq!(Faults::default().validate(), Ok(()));
         for (field, spoil) in table {

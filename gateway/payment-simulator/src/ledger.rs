@@ -1,16 +1,17 @@
-//! What was decided under which key, in SQLite: each decision is one statement, synced to disk before it is told. A key is
-//! decided once; the schema itself makes a second decision, and a second refund, impossible.
+//! What was decided under which key, in SQLite: each decision is one transaction, synced to disk before it is told, with the
+//! event that tells it. A key is decided once; the schema itself makes a second decision, and a second refund, impossible.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Serialize;
-use sqlx::FromRow;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{FromRow, Sqlite, Transaction};
 
 use crate::clock;
-use crate::faults::Operation;
+use crate::faults::{Operation, Telling};
+use crate::outbox;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// How long a writer waits for another one.
@@ -20,7 +21,7 @@ const CONNECTIONS: u32 = 4;
 /// See the module. `Clone` shares it.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    pool: SqlitePool,
+    pub(crate) pool: SqlitePool,
 }
 
 /// An entry of the ledger.
@@ -102,7 +103,7 @@ impl Ledger {
         sqlx::query_scalar(statement).bind(name).bind(key).fetch_one(&self.pool).await
     }
 
-    /// Decides a key, unless it is decided. It is in progress for so long.
+    /// Decides a key, unless it is decided. It is in progress for so long; then it is told, if somebody wants to know.
     #[allow(clippy::missing_errors_doc)] // as above
     pub async fn decide(
         &self,
@@ -110,6 +111,7 @@ impl Ledger {
         (amount, currency): (i64, &str),
         decision: Decision,
         after: Duration,
+        telling: Option<Telling>,
     ) -> Result<Entry, sqlx::Error> {
         let (state, reason) = match decision {
             Decision::Taken => ("taken", None),
@@ -120,7 +122,8 @@ impl Ledger {
             if after.is_zero() { 0 } else { now + i64::try_from(after.as_millis()).unwrap_or(i64::MAX / 2) };
         let statement = "INSERT INTO charges (key, amount, currency, state, reason, made_at, decides_at) \
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (key) DO NOTHING";
-        sqlx::query(statement)
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let decided = sqlx::query(statement)
             .bind(key)
             .bind(amount)
             .bind(currency)
@@ -128,8 +131,12 @@ impl Ledger {
             .bind(reason)
             .bind(now)
             .bind(decides_at)
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+        if let Some(telling) = telling.filter(|_| decided.rows_affected() == 1) {
+            tell(&mut transaction, key, decides_at.max(now), telling).await?;
+        }
+        transaction.commit().await?;
         self.find(key).await?.ok_or(sqlx::Error::RowNotFound)
     }
 
@@ -140,12 +147,18 @@ impl Ledger {
         query.bind(clock::wall()).bind(key).fetch_optional(&self.pool).await
     }
 
-    /// Gives back what was taken under a key, if anything was; says what is known then.
+    /// Gives back what was taken under a key, if anything was; says what is known then, and tells it if somebody wants to know.
     #[allow(clippy::missing_errors_doc)] // as above
-    pub async fn refund(&self, key: &str) -> Result<Option<Entry>, sqlx::Error> {
+    pub async fn refund(&self, key: &str, telling: Option<Telling>) -> Result<Option<Entry>, sqlx::Error> {
         let statement = "UPDATE charges SET state = 'refunded', refunded_at = ?1 \
             WHERE key = ?2 AND state = 'taken' AND decides_at <= ?1";
-        sqlx::query(statement).bind(clock::wall()).bind(key).execute(&self.pool).await?;
+        let now = clock::wall();
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let refunded = sqlx::query(statement).bind(now).bind(key).execute(&mut *transaction).await?;
+        if let Some(telling) = telling.filter(|_| refunded.rows_affected() == 1) {
+            tell(&mut transaction, key, now, telling).await?;
+        }
+        transaction.commit().await?;
         self.find(key).await
     }
 
@@ -160,4 +173,15 @@ impl Ledger {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Writes the event down that tells what a key is at that time.
+async fn tell(
+    transaction: &mut Transaction<'_, Sqlite>,
+    key: &str,
+    at: i64,
+    telling: Telling,
+) -> Result<(), sqlx::Error> {
+    let entry = sqlx::query_as(entries!("key = ?2")).bind(at).bind(key).fetch_one(&mut **transaction).await?;
+    outbox::write(transaction, &entry, at, telling).await
 }

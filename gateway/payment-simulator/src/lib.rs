@@ -4,6 +4,7 @@
 //!
 //! Charges by idempotency key, what came of them, cancellations and refunds are under `/v1/charges`; what goes wrong is
 //! under `/admin/faults`; [`routes`] has the table. It listens on loopback addresses only, and asks nobody who they are.
+//! What it decides it also tells by signed webhooks ([`sender`]), to a loopback address, until they are acknowledged.
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
@@ -22,11 +23,15 @@ use tokio_util::task::TaskTracker;
 mod clock;
 pub mod faults;
 pub mod ledger;
+pub mod outbox;
 pub mod routes;
+pub mod sender;
+pub mod signature;
 
 use faults::{Faults, FaultsError};
 use ledger::Ledger;
 use routes::Shop;
+use sender::Webhooks;
 
 /// Connections at once; more are closed.
 const MAX_CONNECTIONS: usize = 4096;
@@ -46,6 +51,8 @@ pub struct Config {
     pub ledger: String,
     /// What goes wrong.
     pub faults: Faults,
+    /// Where events are told.
+    pub webhooks: Option<Webhooks>,
 }
 
 /// Why it did not start.
@@ -87,9 +94,9 @@ impl PaymentSimulator {
         let failed = |error| StartError::Listen(config.listen, error);
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let shop = Arc::new(Shop::new(Ledger::open(&config.ledger).await?, config.faults));
+        let shop = Arc::new(Shop::new(Ledger::open(&config.ledger).await?, config.faults, config.webhooks.is_some()));
         let shutdown = CancellationToken::new();
-        let main = tokio::spawn(serve(listener, shop, shutdown.clone()));
+        let main = tokio::spawn(serve(listener, shop, config.webhooks, shutdown.clone()));
         tracing::info!(%address, "the payment simulator serves");
         Ok(Self { address, shutdown, main })
     }
@@ -109,7 +116,8 @@ impl Drop for PaymentSimulator {
     }
 }
 
-async fn serve(listener: TcpListener, shop: Arc<Shop>, stop: CancellationToken) {
+async fn serve(listener: TcpListener, shop: Arc<Shop>, webhooks: Option<Webhooks>, stop: CancellationToken) {
+    let telling = webhooks.map(|webhooks| tokio::spawn(webhooks.run(Arc::clone(&shop), stop.clone())));
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
@@ -129,6 +137,11 @@ async fn serve(listener: TcpListener, shop: Arc<Shop>, stop: CancellationToken) 
     connections.close();
     if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "connections are left open");
+    }
+    if let Some(telling) = telling
+        && let Err(error) = telling.await
+    {
+        tracing::error!(%error, "the sender of webhooks failed");
     }
     shop.close().await;
 }

@@ -7,6 +7,7 @@
 //! | `POST /v1/charges/{key}/cancel` | 200 with the entry: an undecided key is declined from then on |
 //! | `POST /v1/charges/{key}/refund` | 200 with the entry, or 404 |
 //! | `GET /v1/charges?after=N&limit=M` | the ledger behind entry N, at most M (1000) |
+//! | `GET /v1/events?after=N&limit=M` | the events behind event N, with how often each was sent and has still to be acknowledged |
 //! | `GET /admin/faults`, `PUT /admin/faults` | what goes wrong, from now on |
 //!
 //! Under `/v1`, an outage is 503 and too many requests are 429; what is lost gets no answer at all: the connection ends.
@@ -23,9 +24,11 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
-use crate::faults::{Fate, Faults, FaultsError, Lost, Operation};
+use crate::faults::{Fate, Faults, FaultsError, Lost, Operation, Telling};
 use crate::ledger::{Decision, Entry, Ledger};
+use crate::outbox::Shown;
 
 /// Longest body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
@@ -57,11 +60,20 @@ struct Page {
     charges: Vec<Entry>,
 }
 
+/// A page of events.
+#[derive(Clone, Debug, Serialize)]
+struct Events {
+    events: Vec<Shown>,
+}
+
 /// Everything that requests share.
 #[derive(Debug)]
 pub struct Shop {
     ledger: Ledger,
     setting: RwLock<Arc<Setting>>,
+    /// Whether events are told to somebody.
+    tells: bool,
+    decided: Notify,
 }
 
 #[derive(Debug)]
@@ -99,8 +111,28 @@ impl From<sqlx::Error> for Stop {
 impl Shop {
     /// What is sold here is nothing.
     #[must_use]
-    pub fn new(ledger: Ledger, faults: Faults) -> Self {
-        Self { ledger, setting: RwLock::new(Setting::new(faults)) }
+    pub fn new(ledger: Ledger, faults: Faults, tells: bool) -> Self {
+        Self { ledger, setting: RwLock::new(Setting::new(faults)), tells, decided: Notify::new() }
+    }
+
+    /// The ledger.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Whether there is an outage, as was asked for.
+    pub(crate) fn is_down(&self) -> bool {
+        self.setting.read().faults.is_down
+    }
+
+    /// Until something is decided.
+    pub(crate) async fn decided(&self) {
+        self.decided.notified().await;
+    }
+
+    /// How an event is told, if it is.
+    fn telling(&self, fate: &Fate) -> Option<Telling> {
+        self.tells.then_some(fate.telling)
     }
 
     /// Closes the ledger.
@@ -129,6 +161,10 @@ impl Shop {
         self.let_in()?;
         match (&parts.method, &path[..]) {
             (&Method::GET, ["v1", "charges"]) => self.page(parts.uri.query().unwrap_or_default()).await,
+            (&Method::GET, ["v1", "events"]) => {
+                let (after, limit) = page_of(parts.uri.query().unwrap_or_default())?;
+                Ok(json(StatusCode::OK, &Events { events: self.ledger.events(after, limit).await? }))
+            }
             (&Method::GET, ["v1", "charges", key]) => Ok(told(self.ledger.find(checked(key)?).await?)),
             (&Method::PUT, ["v1", "charges", key]) => self.charge(checked(key)?, &read(body).await?).await,
             (&Method::POST, ["v1", "charges", key, "cancel"]) => self.cancel(checked(key)?).await,
@@ -179,7 +215,10 @@ impl Shop {
             _ => Decision::Taken,
         };
         let after = if fate.is_late { Duration::from_millis(self.setting().faults.late_ms) } else { Duration::ZERO };
-        let entry = self.ledger.decide(key, (body.amount, &body.currency), decision, after).await?;
+        let telling = self.telling(&fate);
+        let entry = self.ledger.decide(key, (body.amount, &body.currency), decision, after, telling).await?;
+        self.decided.notify_one();
+        tokio::time::sleep(fate.answer).await;
         if loses {
             return Err(Stop::Silence);
         }
@@ -192,14 +231,17 @@ impl Shop {
     }
 
     async fn cancel(&self, key: &str) -> Result<HttpResponse, Stop> {
-        let (_, loses) = self.meet(Operation::Cancel, key).await?;
-        let entry = self.ledger.decide(key, (0, ""), Decision::Declined("cancelled"), Duration::ZERO).await?;
+        let (fate, loses) = self.meet(Operation::Cancel, key).await?;
+        let (decision, telling) = (Decision::Declined("cancelled"), self.telling(&fate));
+        let entry = self.ledger.decide(key, (0, ""), decision, Duration::ZERO, telling).await?;
+        self.decided.notify_one();
         if loses { Err(Stop::Silence) } else { Ok(told(Some(entry))) }
     }
 
     async fn refund(&self, key: &str) -> Result<HttpResponse, Stop> {
-        let (_, loses) = self.meet(Operation::Refund, key).await?;
-        let entry = self.ledger.refund(key).await?;
+        let (fate, loses) = self.meet(Operation::Refund, key).await?;
+        let entry = self.ledger.refund(key, self.telling(&fate)).await?;
+        self.decided.notify_one();
         if loses { Err(Stop::Silence) } else { Ok(told(entry)) }
     }
 
@@ -215,19 +257,23 @@ impl Shop {
     }
 
     async fn page(&self, query: &str) -> Result<HttpResponse, Stop> {
-        let (mut after, mut limit) = (0, MAX_PAGE);
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match (name, value.parse::<i64>()) {
-                ("after", Ok(number)) => after = number,
-                ("limit", Ok(number)) if (1..=MAX_PAGE).contains(&number) => limit = number,
-                _ => {
-                    return Err(stop(StatusCode::BAD_REQUEST, "after=N and limit=1 to 1000 are known"));
-                }
-            }
-        }
+        let (after, limit) = page_of(query)?;
         Ok(json(StatusCode::OK, &Page { charges: self.ledger.page(after, limit).await? }))
     }
+}
+
+/// Behind which entry, and at most how many.
+fn page_of(query: &str) -> Result<(i64, i64), Stop> {
+    let (mut after, mut limit) = (0, MAX_PAGE);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match (name, value.parse::<i64>()) {
+            ("after", Ok(number)) => after = number,
+            ("limit", Ok(number)) if (1..=MAX_PAGE).contains(&number) => limit = number,
+            _ => return Err(stop(StatusCode::BAD_REQUEST, "after=N and limit=1 to 1000 are known")),
+        }
+    }
+    Ok((after, limit))
 }
 
 fn checked(key: &str) -> Result<&str, Stop> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use doorbuster_payment_simulator::faults::Faults;
+use doorbuster_payment_simulator::sender::Webhooks;
 use doorbuster_payment_simulator::{Config, PaymentSimulator, StartError};
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
@@ -20,8 +21,13 @@ fn quick() -> Faults {
 }
 
 async fn start(folder: &Path, faults: Faults) -> PaymentSimulator {
+    start_with(folder, faults, None).await
+}
+
+async fn start_with(folder: &Path, faults: Faults, webhooks: Option<Webhooks>) -> PaymentSimulator {
     let ledger = format!("sqlite:{}", folder.join("ledger.db").display());
-    PaymentSimulator::start(Config { listen: "127.0.0.1:0".parse().unwrap(), ledger, faults }).await.unwrap()
+    let listen = "127.0.0.1:0".parse().unwrap();
+    PaymentSimulator::start(Config { listen, ledger, faults, webhooks }).await.unwrap()
 }
 
 /// Status and body; `None` if the connection ended without an answer.
@@ -152,6 +158,11 @@ async fn outages_and_rates_are_on_request() {
 
 #[tokio::test]
 async fn it_listens_on_loopback_only() {
-    let config = Config { listen: "0.0.0.0:0".parse().unwrap(), ledger: "sqlite::memory:".into(), faults: quick() };
+    let config = Config {
+        listen: "0.0.0.0:0".parse().unwrap(),
+        ledger: "sqlite::memory:".into(),
+        faults: quick(),
+        webhooks: None,
+    };
     assert!(matches!(PaymentSimulator::start(config).await, Err(StartError::NotLoopback(_))));
 }

@@ -71,7 +71,8 @@ async fn ledger(file: &str) -> BTreeMap<String, Vec<String>> {
 async fn every_key_of_the_ledger_is_a_sale_or_took_nothing() {
     let mut cluster = Cluster::start().await;
     let file = format!("sqlite:{}", cluster.folder.path().join("payments.db").display());
-    let config = Config { listen: "127.0.0.1:0".parse().unwrap(), ledger: file.clone(), faults: faults() };
+    let config =
+        Config { listen: "127.0.0.1:0".parse().unwrap(), ledger: file.clone(), faults: faults(), webhooks: None };
     let provider = PaymentSimulator::start(config).await.unwrap();
     let url = format!("http://{}", provider.address);
     // Some pins end before the provider has decided; one product never takes units again.
