@@ -6,6 +6,7 @@
 //! sweeper of any gateway takes the saga up where it was; so does whoever posts the payment again: both use the same
 //! idempotency key.
 
+mod crash;
 pub mod metrics;
 pub mod origin;
 pub mod provider;

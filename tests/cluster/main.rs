@@ -9,3 +9,4 @@ mod feed;
 mod kill_all;
 mod lagging;
 mod sale;
+mod steps;

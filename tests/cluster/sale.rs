@@ -93,7 +93,7 @@ impl Sale {
     }
 }
 
-fn product() -> ProductSpec {
+pub fn product() -> ProductSpec {
     ProductSpec {
         product: PRODUCT,
         name: "phone".to_owned(),

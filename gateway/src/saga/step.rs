@@ -127,6 +127,24 @@ impl Step {
         }
     }
 
+    /// What it is called.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Charge => "charge",
+            Self::Ask => "ask",
+            Self::Look => "look",
+            Self::Cancel => "cancel",
+            Self::Confirm => "confirm",
+            Self::TakeLate => "take-late",
+            Self::Fail(_) => "fail",
+            Self::Seek(_) => "seek",
+            Self::Refund(_) => "refund",
+            Self::RefundDone => "refund-done",
+            Self::End(_) => "end",
+        }
+    }
+
     /// Whether it is the provider that is asked.
     #[must_use]
     pub const fn asks_provider(self) -> bool {

@@ -17,6 +17,7 @@ use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::crash;
 use super::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider, Purchase};
 use super::step::{Event, Outcome, Step};
 use crate::backend::Backend;
@@ -336,6 +337,7 @@ impl Saga {
     async fn take(&self, step: Step, run: &Run, word: &Notify) -> Event {
         let Some(client) = self.backend.get() else { return Event::Unclear };
         let (target, quantity, attempt) = (run.target, run.quantity, run.key.attempt);
+        crash::before(step);
         match step {
             Step::Charge => self.charge(run, word).await,
             Step::Ask | Step::Look => self.known(self.provider.outcome(run.purchase(attempt))).await,
