@@ -7,6 +7,7 @@
 //! idempotency key.
 
 mod crash;
+pub mod lanes;
 pub mod metrics;
 pub mod origin;
 pub mod provider;

@@ -19,8 +19,9 @@ use super::{Call, reservations, wait};
 use crate::app::App;
 use crate::field::Number;
 use crate::problem::{HttpResponse, Problem, cluster, kinds};
+use crate::saga::lanes::Watch;
 use crate::saga::step::Outcome;
-use crate::saga::worker::{Run, Watch};
+use crate::saga::worker::Run;
 use crate::{body, ids, timestamp};
 
 /// Longest card token, in bytes.

@@ -2,7 +2,6 @@
 //! request that began it. What it remembers (which of them run here) only saves work: everything that matters is in the
 //! reservation.
 
-use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +9,14 @@ use std::time::Duration;
 use doorbuster_client::Error;
 use doorbuster_protocol::command::{LatePayment, Payment, Target};
 use doorbuster_protocol::reply::{ReservationReply, ReservationView};
-use doorbuster_protocol::types::{Millis, Money, Quantity, ReservationId};
-use parking_lot::Mutex;
+use doorbuster_protocol::types::{Millis, Money, Quantity};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::crash;
+use super::lanes::{Entered, Lane, Lanes, Watch};
 use super::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider, Purchase};
 use super::step::{Event, Outcome, Step};
 use crate::backend::Backend;
@@ -43,27 +42,9 @@ pub struct Saga {
     places: Arc<Semaphore>,
     sweeps: Arc<Semaphore>,
     config: PaymentConfig,
-    running: Mutex<HashMap<Lane, Running>>,
+    lanes: Lanes,
     tasks: TaskTracker,
     stop: CancellationToken,
-}
-
-/// What cannot run twice here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Lane {
-    /// A reservation and its attempt.
-    Payment(ReservationId, u16),
-    Refund(ReservationId),
-}
-
-/// Tells how a payment ended, once it has.
-pub type Watch = watch::Receiver<Option<Outcome>>;
-
-/// What runs here.
-struct Running {
-    watch: Watch,
-    /// The provider has told by itself that something came of it.
-    word: Arc<Notify>,
 }
 
 /// Room for one payment, taken before it begins.
@@ -188,7 +169,7 @@ impl Saga {
             places: Arc::new(Semaphore::new(config.max_in_flight)),
             sweeps: Arc::new(Semaphore::new(SWEEPS)),
             config,
-            running: Mutex::default(),
+            lanes: Lanes::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         })
@@ -213,18 +194,18 @@ impl Saga {
     pub fn start(self: &Arc<Self>, place: Place, run: Run) -> Watch {
         let lane = run.lane();
         let (tell, watch) = watch::channel(None);
-        let word = Arc::new(Notify::new());
-        {
-            let mut running = self.running.lock();
-            if let Some(known) = running.get(&lane) {
-                return known.watch.clone();
-            }
-            running.insert(lane, Running { watch: watch.clone(), word: Arc::clone(&word) });
-        }
+        let word = match self.lanes.enter(lane, &watch) {
+            Entered::First(word) => word,
+            Entered::Joined(watch) => return watch,
+        };
         let saga = Arc::clone(self);
         self.tasks.spawn(async move {
-            let outcome = saga.carry(&run, &word).await;
-            saga.running.lock().remove(&lane);
+            let outcome = loop {
+                let outcome = saga.carry(&run, &word).await;
+                if saga.lanes.leave(lane, outcome) {
+                    break outcome;
+                }
+            };
             match lane {
                 Lane::Payment(..) => saga.metrics.payments.payment_ended(outcome),
                 Lane::Refund(_) => saga.metrics.payments.refund_ended(outcome),
@@ -240,7 +221,7 @@ impl Saga {
 
     /// Carries on what nobody else does, once there is room, unless it runs here.
     pub async fn sweep(self: &Arc<Self>, run: Run) {
-        if self.running.lock().contains_key(&run.lane()) {
+        if self.lanes.is_taken(run.lane()) {
             return;
         }
         // Nobody closes the semaphore.
@@ -252,10 +233,7 @@ impl Saga {
     /// The provider has told by itself that something came of this key: who carries it on here does not wait any longer,
     /// but asks. Whether anybody does.
     pub fn pass_on(&self, key: Key) -> bool {
-        let running = self.running.lock();
-        let lanes = [Lane::Payment(key.reservation, key.attempt), Lane::Refund(key.reservation)];
-        let known = lanes.iter().filter_map(|lane| running.get(lane));
-        known.map(|known| known.word.notify_one()).count() > 0
+        self.lanes.tell(key)
     }
 
     /// Carries on what the provider has told of and nobody does here.

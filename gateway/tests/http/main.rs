@@ -17,4 +17,5 @@ mod specification;
 mod stripe;
 mod sweeps;
 mod tokens;
+mod told;
 mod webhooks;

@@ -44,7 +44,7 @@ fn faults() -> Faults {
 }
 
 /// Waits until nothing is left to settle on any shard.
-async fn settled(client: &Client) {
+pub async fn settled(client: &Client) {
     until(|| async {
         let mut left = 0;
         for shard in (0..client.shards()).map(ShardId) {
@@ -58,7 +58,7 @@ async fn settled(client: &Client) {
 }
 
 /// What the provider says of each reservation's keys.
-async fn ledger(file: &str) -> BTreeMap<String, Vec<String>> {
+pub async fn ledger(file: &str) -> BTreeMap<String, Vec<String>> {
     let mut taken: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for entry in Ledger::open(file).await.unwrap().page(0, 1000).await.unwrap() {
         let reservation = entry.key.split('-').next().unwrap().to_owned();
