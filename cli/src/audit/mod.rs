@@ -1,12 +1,16 @@
 //! `doorbuster audit`: recounts every replica, compares the replicas with each other and, given a database,
-//! the orders with the confirmed reservations, one by one.
+//! the orders with the confirmed reservations, one by one; and, given the provider, the money with both.
 //!
 //! It only reads. It may run while the cluster sells: what is still on its way (a follower behind, an order
 //! not yet written) is given time, and only what stays different is reported.
 
+pub mod judgement;
 pub mod listing;
 pub mod orders;
+pub mod payments;
+pub mod provider;
 pub mod replicas;
+mod textfile;
 
 use crate::connect::Connection;
 use crate::error::CliError;
@@ -15,6 +19,7 @@ use crate::output::{Output, table};
 use clap::Args;
 use doorbuster_protocol::types::Millis;
 use orders::Orders;
+use payments::{Payments, PaymentsArgs};
 use replicas::Replicas;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -24,7 +29,8 @@ use std::time::Duration;
 #[command(after_help = "Examples:\n  \
     doorbuster audit\n  \
     doorbuster audit --database sqlite:doorbuster-orders.db\n  \
-    doorbuster audit --database postgres://shop:secret@db/orders --json\n\n\
+    doorbuster audit --database postgres://shop:secret@db/orders --json\n  \
+    doorbuster audit --payments --provider-url http://127.0.0.1:8090 --database sqlite:doorbuster-orders.db\n\n\
     Exit code 0 when everything agrees; 1 with each differing item when it does not.")]
 pub struct AuditArgs {
     #[command(flatten)]
@@ -35,6 +41,8 @@ pub struct AuditArgs {
     /// How long replicas may take to be seen at an equal index, and orders to be written
     #[arg(long, default_value = "10s", value_parser = parse_duration, value_name = "DURATION")]
     patience: Millis,
+    #[command(flatten)]
+    payments: PaymentsArgs,
 }
 
 /// What an audit found.
@@ -44,18 +52,22 @@ pub struct Audit {
     pub replicas: Replicas,
     /// Of the database, if one was named.
     pub orders: Option<Orders>,
+    /// Of the money, if that was asked for.
+    pub payments: Option<Payments>,
 }
 
 impl Audit {
     /// Whatever does not agree, each item in words.
-    pub fn problems(&self) -> impl Iterator<Item = &String> {
-        self.replicas.problems.iter().chain(self.orders.iter().flat_map(|orders| &orders.problems))
+    pub fn problems(&self) -> impl Iterator<Item = String> {
+        let of_orders = self.orders.iter().flat_map(|orders| &orders.problems);
+        let of_payments = self.payments.iter().flat_map(Payments::problems);
+        self.replicas.problems.iter().chain(of_orders).cloned().chain(of_payments)
     }
 
     /// For programs.
     #[must_use]
     pub fn json(&self) -> Value {
-        let problems: Vec<&String> = self.problems().collect();
+        let problems: Vec<String> = self.problems().collect();
         json!({
             "ok": problems.is_empty(),
             "problems": problems,
@@ -63,6 +75,7 @@ impl Audit {
             "shards": self.replicas.shards_json(),
             "products": self.replicas.products_json(),
             "orders": self.orders.as_ref().map(Orders::json),
+            "payments": self.payments.as_ref().map(Payments::json),
         })
     }
 
@@ -83,7 +96,8 @@ impl Audit {
             shards.add_row([shard.shard.to_string(), index, hash, shard.nodes_text(), shard.confirmed.to_string()]);
         }
         let orders = self.orders.as_ref().map_or_else(String::new, |orders| format!("\n{}", orders.sentence()));
-        format!("{products}\n{shards}{orders}")
+        let payments = self.payments.as_ref().map_or_else(String::new, |payments| format!("\n{}", payments.sentence()));
+        format!("{products}\n{shards}{orders}{payments}")
     }
 }
 
@@ -93,12 +107,13 @@ pub async fn run(args: AuditArgs, output: Output) -> Result<(), CliError> {
     let patience = Duration::from_millis(args.patience.0);
     let replicas = replicas::compare(&client, patience).await?;
     let orders = match &args.database {
-        Some(url) => Some(orders::compare(&client, url, patience).await?),
+        Some(url) => Some(orders::compare(&client, url, patience, args.payments.grace()).await?),
         None => None,
     };
-    let audit = Audit { replicas, orders };
+    let payments = payments::compare(&args.payments, &client, args.database.as_deref(), patience).await?;
+    let audit = Audit { replicas, orders, payments };
     output.print(|| audit.tables(), || audit.json());
-    let problems: Vec<&str> = audit.problems().map(String::as_str).collect();
+    let problems: Vec<String> = audit.problems().collect();
     if problems.is_empty() {
         if !output.is_json() {
             crate::output::line("Everything agrees.");

@@ -7,9 +7,9 @@ use crate::names::reservation_text;
 use crate::orders;
 use doorbuster_client::Client;
 use doorbuster_gateway::orders::{Order, OrderStore, Parked};
-use doorbuster_protocol::limits::MAX_PAGE;
+use doorbuster_protocol::limits::{MAX_PAGE, RETENTION};
 use doorbuster_protocol::reply::{FeedKind, ReservationState, ReservationView};
-use doorbuster_protocol::types::{ProductId, Quantity, ReservationId, UserId};
+use doorbuster_protocol::types::{Millis, ProductId, Quantity, ReservationId, Timestamp, UserId};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -18,6 +18,9 @@ use std::time::Duration;
 const ROUND: Duration = Duration::from_millis(500);
 /// Differences beyond these are counted only.
 const MOST_NAMED: usize = 20;
+
+/// What this machine's clock and the cluster's time may be apart.
+const CLOCKS: Millis = Millis(60_000);
 
 /// An order as the database has it, in the words of a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,20 +82,30 @@ impl Orders {
     }
 }
 
-/// Compares, again and again until it agrees or patience ends: orders may still be on their way.
-pub async fn compare(client: &Client, url: &str, patience: Duration) -> Result<Orders, CliError> {
+/// Compares, again and again until it agrees or patience ends: orders may still be on their way. What changed less than
+/// `grace` ago is left out, on both sides.
+pub async fn compare(client: &Client, url: &str, patience: Duration, grace: Millis) -> Result<Orders, CliError> {
     let store = orders::open(url)?;
-    let orders = compare_with(client, &store, patience).await;
+    let orders = compare_with(client, &store, patience, grace).await;
     store.close().await;
     orders
 }
 
-async fn compare_with(client: &Client, store: &OrderStore, patience: Duration) -> Result<Orders, CliError> {
+async fn compare_with(
+    client: &Client,
+    store: &OrderStore,
+    patience: Duration,
+    grace: Millis,
+) -> Result<Orders, CliError> {
     let deadline = clock::now() + patience;
     loop {
         let reservations = listing::reservations(client).await?;
         let orders = match stored(store).await {
-            Ok((orders, parked)) => differences(&reservations, &orders, &parked),
+            Ok((orders, parked)) => {
+                let (reservations, orders) = settled(reservations, orders, grace, clock::wall());
+                let orders: Vec<StoredOrder> = orders.iter().map(StoredOrder::from).collect();
+                differences(&reservations, &orders, &parked)
+            }
             Err(error) if clock::now() > deadline => return Err(error),
             Err(_) => {
                 tokio::time::sleep(ROUND).await;
@@ -104,6 +117,26 @@ async fn compare_with(client: &Client, store: &OrderStore, patience: Duration) -
         }
         tokio::time::sleep(ROUND).await;
     }
+}
+
+/// What has not changed on either side for as long as the grace, without orders of reservations that the shards have forgotten.
+fn settled(
+    mut reservations: Vec<ReservationView>,
+    mut orders: Vec<Order>,
+    grace: Millis,
+    now: Timestamp,
+) -> (Vec<ReservationView>, Vec<Order>) {
+    let is_young = |changed_at: Timestamp| now.0.abs_diff(changed_at.0) < grace.0;
+    let young_views = reservations.iter().filter(|view| is_young(view.changed_at)).map(|view| view.reservation);
+    let young_orders = orders.iter().filter(|order| is_young(order.changed_at)).map(|order| order.reservation);
+    let young: HashSet<ReservationId> = young_views.chain(young_orders).collect();
+    reservations.retain(|view| !young.contains(&view.reservation));
+    let known: HashSet<ReservationId> = reservations.iter().map(|view| view.reservation).collect();
+    let is_forgotten = |order: &Order| order.changed_at.plus(RETENTION) <= now.plus(CLOCKS);
+    orders.retain(|order| {
+        !young.contains(&order.reservation) && (known.contains(&order.reservation) || !is_forgotten(order))
+    });
+    (reservations, orders)
 }
 
 /// What differs between the reservations of the shards and the orders of the database. What is parked is no order.
@@ -158,14 +191,14 @@ fn name(order: &StoredOrder) -> String {
 
 /// Every order in the database, and what is parked. The latter is read last: what a retry puts back meanwhile is in neither,
 /// and there at the next look.
-async fn stored(store: &OrderStore) -> Result<(Vec<StoredOrder>, Vec<Parked>), CliError> {
+async fn stored(store: &OrderStore) -> Result<(Vec<Order>, Vec<Parked>), CliError> {
     let mut all = Vec::new();
     let mut after = ReservationId(0);
     loop {
         let page = store.orders(after, MAX_PAGE).await?;
         let Some(last) = page.last() else { return Ok((all, orders::all_parked(store).await?)) };
         after = last.reservation;
-        all.extend(page.iter().map(StoredOrder::from));
+        all.extend(page);
     }
 }
 
@@ -190,7 +223,7 @@ pub const fn state(kind: FeedKind) -> ReservationState {
 mod tests {
     use super::*;
     use doorbuster_protocol::reply::FeedEntry;
-    use doorbuster_protocol::types::{Currency, FeedPosition, Money, ShardId, Timestamp};
+    use doorbuster_protocol::types::{Currency, FeedPosition, Money, ShardId};
 
     fn view(id: u128, state: ReservationState) -> ReservationView {
         ReservationView {
@@ -264,5 +297,33 @@ mod tests {
         let found = differences(&[view(1, ReservationState::Confirmed)], &[], &[parked]);
         assert_eq!((found.confirmed, found.missing, found.parked, found.problems.len()), (1, 1, 1, 1));
         assert!(found.problems[0].contains("parked, because CHECK"), "{:?}", found.problems);
+    }
+
+    #[test]
+    fn what_is_young_or_forgotten_is_not_compared() {
+        let now = Timestamp(1_800_000_000_000);
+        let order = |id: u128, age: u64| Order {
+            shard: ShardId(0),
+            position: FeedPosition(1),
+            product: ProductId(1),
+            reservation: ReservationId(id),
+            user: UserId(1),
+            quantity: Quantity(1),
+            price: Money { minor: 1, currency: Currency(*b"EUR") },
+            state: FeedKind::Confirmed,
+            late: false,
+            created_at: Timestamp(now.0 - age),
+            changed_at: Timestamp(now.0 - age),
+        };
+        let shown = |id: u128, age: u64| ReservationView {
+            changed_at: Timestamp(now.0 - age),
+            ..view(id, ReservationState::Confirmed)
+        };
+        let (day, grace) = (RETENTION.0, Millis(30_000));
+        let views = vec![shown(1, 1000), shown(2, 40_000), shown(3, 40_000), shown(4, 2 * day)];
+        let orders = vec![order(2, 40_000), order(3, 1000), order(4, 2 * day), order(5, 2 * day), order(6, day / 2)];
+        let (views, orders) = settled(views, orders, grace, now);
+        assert_eq!(views.iter().map(|view| view.reservation.0).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(orders.iter().map(|order| order.reservation.0).collect::<Vec<_>>(), [2, 4, 6]);
     }
 }

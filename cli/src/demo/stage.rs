@@ -17,6 +17,7 @@ use crate::error::CliError;
 use crate::overlay::Overlay;
 use crate::{clock, token};
 use doorbuster_client::{Client, Config, RetryBudget};
+use doorbuster_protocol::types::Millis;
 use jsonwebtoken::EncodingKey;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -152,12 +153,12 @@ impl Stage {
 
     /// Waits for the orders and compares everything with everything.
     pub async fn audit(&self, orders_within: Duration) -> Result<Audit, CliError> {
-        let orders = match orders::compare(&self.client, &self.database, orders_within).await {
+        let orders = match orders::compare(&self.client, &self.database, orders_within, Millis::default()).await {
             Ok(orders) => orders,
             Err(error) => Orders { problems: vec![format!("the orders: {error}")], ..Orders::default() },
         };
         let replicas = replicas::compare(&self.client, REPLICAS_WITHIN).await?;
-        Ok(Audit { replicas, orders: Some(orders) })
+        Ok(Audit { replicas, orders: Some(orders), payments: None })
     }
 
     /// An error of the sale, with the ends of all logs.

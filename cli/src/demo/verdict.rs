@@ -75,7 +75,7 @@ pub fn judge(plan: &Plan, evidence: &Evidence) -> Verdict {
     verdict.problems.extend(evidence.ledger_failed.clone());
     verdict.problems.extend(evidence.failures.iter().cloned());
     verdict.problems.extend(evidence.totals.complaints.iter().cloned());
-    verdict.problems.extend(evidence.audit.problems().cloned());
+    verdict.problems.extend(evidence.audit.problems());
     verdict
 }
 

@@ -53,7 +53,7 @@ fn good() -> Evidence {
             view(2, 2, ReservationState::Confirmed),
             view(3, 3, ReservationState::Expired),
         ],
-        audit: Audit { replicas: Replicas::default(), orders: None },
+        audit: Audit { replicas: Replicas::default(), orders: None, payments: None },
         totals: Totals {
             attempts: 3,
             granted: 3,
