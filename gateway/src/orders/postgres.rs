@@ -150,8 +150,10 @@ impl Postgres {
     }
 }
 
-/// Locks the shard's position row until the transaction ends, and reads it.
+/// Locks the shard's position row until the transaction ends, and reads it. From then on constraints of the shop's own that
+/// could be checked at the commit are checked with each statement: only so can it be told which entry they refuse.
 async fn lock(transaction: &mut Transaction<'_, Driver>, shard: ShardId) -> Result<i64, StoreError> {
+    sqlx::query("SET CONSTRAINTS ALL IMMEDIATE").execute(&mut **transaction).await?;
     sqlx::query("INSERT INTO feed_positions (shard, position) VALUES ($1, 0) ON CONFLICT DO NOTHING")
         .bind(i32::from(shard.get()))
         .execute(&mut **transaction)

@@ -64,6 +64,13 @@ on_both! { bodies {
     an_order_whose_payment_is_refused_is_parked_whole
 } }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_postgres_would_refuse_at_the_commit_is_parked() {
+    if let Some(database) = database::Database::postgres() {
+        parked::what_would_be_refused_at_the_commit_is_parked(database).await;
+    }
+}
+
 #[test]
 fn addresses_that_cannot_be_used_are_named_without_their_password() {
     for (url, expected) in [

@@ -287,3 +287,24 @@ pub async fn what_cannot_even_be_parked_holds_up_only_those_behind_it(database: 
     assert_eq!((store.count().await.unwrap(), store.parked_count().await.unwrap()), (129, 1));
     writer.stop().await;
 }
+
+/// SQLite can only put off foreign keys, and its orders have none.
+pub async fn what_would_be_refused_at_the_commit_is_parked(database: Database) {
+    let (feeds, store) = (Feeds::new(1), database.store());
+    assert_eq!(store.count().await.unwrap(), 0);
+    let refuse =
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'poison'; END $$";
+    let trigger = "CREATE CONSTRAINT TRIGGER poison AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED
+                   FOR EACH ROW WHEN (NEW.position = 5) EXECUTE FUNCTION refuse()";
+    database.execute(refuse).await;
+    database.execute(trigger).await;
+    feeds.confirm(10);
+    let writer = start(&feeds, store.clone(), OrderMetrics::none());
+    eventually("all is acknowledged", async || feeds.is_done()).await;
+    assert_eq!((store.count().await.unwrap(), store.parked_count().await.unwrap()), (9, 1));
+    assert_eq!(parked(&store).await[0].entry.position, FeedPosition(5));
+    database.execute("DROP TRIGGER poison ON orders").await;
+    assert_eq!(retry_all(&store).await, Retried { stored: 1, parked: 0 });
+    assert_complete(&store, 1, 10).await;
+    writer.stop().await;
+}
