@@ -449,7 +449,7 @@ impl PaymentConfig {
         within("payment.sweep_every_ms", self.sweep_every_ms, 50, 600_000)?;
         within("payment.sweep_after_ms", self.sweep_after_ms, 0, 3_600_000)?;
         if self.provider == Provider::Stripe {
-            self.stripe.validate()?;
+            self.stripe.terms().map(drop)?;
         }
         let simulator = &self.simulator;
         if !simulator.url.is_empty() {

@@ -9,7 +9,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use crate::orders::OrderMetrics;
 use crate::problem::kinds;
 use crate::routes::TABLE;
-use crate::saga::metrics::PaymentMetrics;
+use crate::saga::metrics::{self, PaymentMetrics};
+use crate::saga::pacing::AccountReport;
 use crate::webhooks::metrics::WebhookMetrics;
 
 /// Buckets of the latency histograms, in seconds.
@@ -28,6 +29,7 @@ pub struct Metrics {
     connections: Gauge,
     /// What the order writer counts.
     pub orders: OrderMetrics,
+    recorder: PrometheusRecorder,
     /// What the saga counts.
     pub payments: PaymentMetrics,
     /// What providers told.
@@ -66,6 +68,7 @@ impl Metrics {
             orders: OrderMetrics::new(&recorder),
             payments: PaymentMetrics::new(&recorder),
             webhooks: WebhookMetrics::new(&recorder),
+            recorder,
         }
     }
 
@@ -88,9 +91,10 @@ impl Metrics {
         self.connections.set(to_f64(open));
     }
 
-    /// Everything, as text.
+    /// Everything, as text; the provider's accounts as they are now.
     #[must_use]
-    pub fn render(&self, in_progress: usize) -> String {
+    pub fn render(&self, in_progress: usize, accounts: &[AccountReport]) -> String {
+        accounts.iter().for_each(|account| metrics::account_now(&self.recorder, account));
         self.in_progress.set(to_f64(in_progress));
         self.handle.render()
     }
@@ -128,6 +132,7 @@ mod tests {
 
     use super::*;
     use crate::saga::metrics::Load;
+    use crate::saga::pacing::breaker::State;
     use crate::saga::step::Outcome;
 
     #[test]
@@ -139,7 +144,14 @@ mod tests {
         metrics.payments.payment_ended(Outcome::Declined("card_declined"));
         metrics.payments.refund_ended(Outcome::Refunded);
         metrics.payments.seen(Unsettled::Refunds, Load { count: 3, oldest: Millis(61_500) });
-        let text = metrics.render(2);
+        let account = AccountReport {
+            account: "main".into(),
+            queued: [7, 2],
+            oldest: Duration::from_millis(1500),
+            breaker: State::Open,
+            results: [5, 4, 3, 1],
+        };
+        let text = metrics.render(2, &[account]);
         for line in [
             "doorbuster_gateway_requests_total{route=\"none\",status=\"4xx\"} 1",
             "doorbuster_gateway_problems_total{code=\"sold_out\"} 1",
@@ -147,6 +159,11 @@ mod tests {
             "doorbuster_gateway_refunds_total{outcome=\"refunded\"} 1",
             "doorbuster_gateway_refunds_due 3",
             "doorbuster_gateway_refund_oldest_seconds 61.5",
+            "doorbuster_gateway_account_queue{account=\"main\",rank=\"buyer\"} 7",
+            "doorbuster_gateway_account_queue{account=\"main\",rank=\"settling\"} 2",
+            "doorbuster_gateway_account_queue_oldest_seconds{account=\"main\"} 1.5",
+            "doorbuster_gateway_account_breaker{account=\"main\"} 2",
+            "doorbuster_gateway_account_requests_total{account=\"main\",result=\"busy\"} 4",
             "doorbuster_gateway_requests_in_progress 2",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");

@@ -10,6 +10,7 @@ mod crash;
 pub mod lanes;
 pub mod metrics;
 pub mod origin;
+pub mod pacing;
 pub mod provider;
 pub mod remote;
 pub mod simulator;

@@ -148,14 +148,30 @@ fn each_field_is_checked() {
 #[test]
 fn an_account_that_takes_money_is_checked() {
     let mut paid = fine();
-    let account = AccountConfig { name: "main".into(), key_file: None, key_env: Some("KEY".into()) };
+    let account = AccountConfig { name: "main".into(), key_env: Some("KEY".into()), ..AccountConfig::default() };
     paid.payment.provider = Provider::Stripe;
     paid.payment.stripe.accounts = vec![account];
     paid.validate().unwrap();
     let table: &[(&str, Spoil)] = &[
         ("payment.stripe.accounts (how many)", |config| config.payment.stripe.accounts.clear()),
         ("payment.stripe.accounts (how many)", |config| {
-            config.payment.stripe.accounts.push(config.payment.stripe.accounts[0].clone());
+            config.payment.stripe.accounts = vec![config.payment.stripe.accounts[0].clone(); 17];
+        }),
+        ("payment.stripe.accounts.name", |config| {
+            config.payment.stripe.accounts = vec![config.payment.stripe.accounts[0].clone(); 2];
+        }),
+        ("payment.stripe.accounts.requests_per_second", |config| {
+            config.payment.stripe.accounts[0].requests_per_second = 0;
+        }),
+        ("payment.stripe.accounts.from", |config| {
+            config.payment.stripe.accounts[0].from = Some("noon".into());
+        }),
+        ("payment.stripe.accounts.until", |config| {
+            config.payment.stripe.accounts[0].until = Some("2026-11-27T12:00:00Z".into());
+        }),
+        ("payment.stripe.accounts.until", |config| {
+            config.payment.stripe.accounts[0].from = Some("2026-11-27T12:00:00Z".into());
+            config.payment.stripe.accounts[0].until = Some("2026-11-27T12:00:00Z".into());
         }),
         ("payment.stripe.accounts.name", |config| {
             config.payment.stripe.accounts[0].name = "two words".into();

@@ -84,6 +84,7 @@ kinds! {
     // The cluster
     NO_LEADER "no_leader" 503 again "The servers cannot be reached or are choosing a leader";
     OVERLOADED "overloaded" 503 again "Too much to do";
+    PAYMENTS_DELAYED "payments_delayed" 503 again "The payment provider is too busy to pay in time";
     OUTCOME_UNKNOWN "outcome_unknown" 504 again "It may or may not have been done";
     ORDERS_UNAVAILABLE "orders_unavailable" 503 again "The order database cannot be reached";
     EVENTS_UNAVAILABLE "events_unavailable" 503 again "The event cannot be written down";

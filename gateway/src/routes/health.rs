@@ -63,7 +63,7 @@ pub fn metrics(app: &App, call: &Call) -> Result<HttpResponse, Problem> {
     if !app.metrics_from.iter().any(|network| network.contains(&call.client)) {
         return Err(Problem::new(&kinds::NOT_FOUND, "No route has this path; see openapi.yaml."));
     }
-    let text = app.metrics.render(app.shed.in_progress());
+    let text = app.metrics.render(app.shed.in_progress(), &app.saga.accounts());
     let mut response = Response::new(Full::new(Bytes::from(text)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
     Ok(response)

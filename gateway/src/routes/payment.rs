@@ -11,6 +11,7 @@ use doorbuster_client::{Client, Error};
 use doorbuster_protocol::command::{Payment, Target};
 use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::reply::{ReservationReply, ReservationState};
+use doorbuster_protocol::types::Millis;
 use hyper::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ use crate::{body, ids, timestamp};
 
 /// Longest card token, in bytes.
 const MAX_TOKEN: usize = 255;
+/// How long a charge takes at the provider once it has its turn, with something to spare.
+const CHARGE_TIME: Millis = Millis(3000);
 /// Times to look again when another request changes the payment in between.
 const TRIES: usize = 4;
 
@@ -67,6 +70,7 @@ pub async fn pay(app: &App, mut call: Call) -> Result<HttpResponse, Problem> {
     let place = app.saga.enter()?;
     let client = app.backend.client()?;
     let product = client.product(target.product).await.map_err(reservations::hide_product)?;
+    in_time(app, client, target, product.product.spec.payment_cap).await?;
     let reply = match begin(client, target, attempt).await? {
         Begin::Paying(reply) => reply,
         Begin::Paid(reply) => return Ok(marked(json(StatusCode::OK, &Reservation::now(&reply)), true)),
@@ -92,6 +96,27 @@ fn read(body: PayBody<'_>) -> Result<(String, Option<u16>), Problem> {
     let Some(attempt) = body.attempt else { return Ok((token, None)) };
     let attempt = attempt.within("attempt", 1, u16::MAX.into())?;
     Ok((token, u16::try_from(attempt).ok()))
+}
+
+/// Refuses what could not be charged while the reservation is pinned, before anything is done about it. A payment that is in
+/// progress has its place already.
+async fn in_time(app: &App, client: &Client, target: Target, cap: Millis) -> Result<(), Problem> {
+    let wait = app.saga.wait(target.user);
+    let needed = Millis(wait.0.saturating_add(CHARGE_TIME.0));
+    if wait == Millis(0) || needed <= cap {
+        return Ok(());
+    }
+    let reply = client.reservation(target).await.map_err(reservations::hide_product)?;
+    let pinned = cap.max(reply.reservation.expires_at.since(reply.time));
+    if reply.reservation.state != ReservationState::Held || needed <= pinned {
+        return Ok(());
+    }
+    let detail = "The payment provider is busy: your card would not be charged before the reservation ends. Nothing was \
+                  charged, and the reservation is still held until expires_at.";
+    Err(Problem::new(&kinds::PAYMENTS_DELAYED, detail)
+        .retry_after(Millis(needed.0.saturating_sub(pinned.0).max(1000)))
+        .with("wait_ms", wait.0)
+        .with("expires_at", timestamp::format(reply.reservation.expires_at)))
 }
 
 async fn begin(client: &Client, target: Target, wanted: Option<u16>) -> Result<Begin, Problem> {

@@ -164,7 +164,12 @@ pub static TABLE: &[Route] = &[
             BODY,
             CHANGE,
             GONE,
-            &[&kinds::INVALID_QUERY, &kinds::PAYMENT_DECLINED, &kinds::PAYMENT_NOT_IN_PROGRESS],
+            &[
+                &kinds::INVALID_QUERY,
+                &kinds::PAYMENT_DECLINED,
+                &kinds::PAYMENT_NOT_IN_PROGRESS,
+                &kinds::PAYMENTS_DELAYED,
+            ],
         ],
     },
     Route {

@@ -4,6 +4,9 @@ use ::metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use doorbuster_protocol::query::Unsettled;
 use doorbuster_protocol::types::Millis;
 
+use super::pacing::breaker::State;
+use super::pacing::queue::RANKS;
+use super::pacing::{AccountReport, RESULTS};
 use super::step::Outcome;
 
 const META: Metadata<'static> = Metadata::new("doorbuster_gateway", Level::INFO, None);
@@ -92,6 +95,33 @@ impl PaymentMetrics {
         #[allow(clippy::cast_precision_loss)]
         seen.count.set(load.count as f64);
         seen.oldest.set(std::time::Duration::from_millis(load.oldest.0).as_secs_f64());
+    }
+}
+
+/// Shows an account: `doorbuster_gateway_account_queue` and `_queue_oldest_seconds`, `_breaker` (0 closed, 1 a probe may pass,
+/// 2 open) and `_requests_total`.
+pub fn account_now(recorder: &dyn Recorder, report: &AccountReport) {
+    let key = |name: &'static str, label: Option<(&'static str, &'static str)>| {
+        let account = Label::new("account", report.account.clone());
+        let labels = [Some(account), label.map(|(name, value)| Label::new(name, value))];
+        Key::from_parts(name, labels.into_iter().flatten().collect::<Vec<_>>())
+    };
+    for ((_, rank), queued) in RANKS.iter().zip(report.queued) {
+        let gauge = recorder.register_gauge(&key("doorbuster_gateway_account_queue", Some(("rank", rank))), &META);
+        // At most a few thousand.
+        #[allow(clippy::cast_precision_loss)]
+        gauge.set(queued as f64);
+    }
+    let gauge = |name| recorder.register_gauge(&key(name, None), &META);
+    gauge("doorbuster_gateway_account_queue_oldest_seconds").set(report.oldest.as_secs_f64());
+    gauge("doorbuster_gateway_account_breaker").set(match report.breaker {
+        State::Closed => 0.0,
+        State::HalfOpen => 1.0,
+        State::Open => 2.0,
+    });
+    for (result, count) in RESULTS.iter().zip(report.results) {
+        let key = key("doorbuster_gateway_account_requests_total", Some(("result", result)));
+        recorder.register_counter(&key, &META).absolute(count);
     }
 }
 

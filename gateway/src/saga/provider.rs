@@ -7,11 +7,15 @@
 //! late it arrives, takes anything that the answer did not tell.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::str::FromStr;
+use std::time::Duration;
 
 use doorbuster_protocol::types::{Money, ProductId, ReservationId, Timestamp, UserId};
+
+use super::pacing::AccountReport;
+use super::pacing::queue::Rank;
 
 /// A future of a provider's.
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -119,6 +123,22 @@ pub trait PaymentProvider: Send + Sync {
 
     /// Gives all of what was taken under this key back, at most once however often it is asked.
     fn refund(&self, purchase: Purchase) -> Answering<'_, Known>;
+
+    /// Waits until it is this purchase's turn to ask, where the provider wants to be asked at a pace; to be waited for before
+    /// each of the calls above. `false` when too many wait. Cancelled, the place in the queue is lost.
+    fn turn(&self, _purchase: Purchase, _rank: Rank) -> Answering<'_, bool> {
+        Box::pin(ready(true))
+    }
+
+    /// How long a charge of this user's that comes now would wait for its turn, as far as one can tell.
+    fn wait(&self, _user: UserId) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Its accounts, and how they fare.
+    fn accounts(&self) -> Vec<AccountReport> {
+        Vec::new()
+    }
 }
 
 #[cfg(test)]

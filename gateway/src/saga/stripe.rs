@@ -12,22 +12,30 @@
 //! the money counts, else the first. Searching lags by about a minute, but what it may have to find is a day old. This
 //! holds as long as the clocks of Stripe and of the cluster are less than an hour apart.
 //!
+//! A user's reservations are paid at one account of several (`choice`), each with its own turns and breaker (`pacing`).
+//!
 //! A card that was declined is not tried again under the key: the next attempt has another key.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
-use doorbuster_protocol::types::{Millis, Timestamp};
+use doorbuster_protocol::types::{Millis, Timestamp, UserId};
 use hyper::{Method, StatusCode};
 use parking_lot::Mutex;
 use url::{Host, Url};
 
 use self::api::{Answer, Api, Ask, NoAnswer};
+use self::choice::{Term, account_of};
 use self::shapes::{Given, Intent, List, Refund, Refusal, Standing};
 use super::origin::{Origin, Trust};
+use super::pacing::queue::Rank;
+use super::pacing::{AccountReport, Pacer};
 use super::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider, Purchase};
-use crate::config::{ConfigError, StripeConfig, field};
+use crate::clock::wall;
+use crate::config::{AccountConfig, ConfigError, StripeConfig, field};
 
 mod api;
+pub mod choice;
 mod shapes;
 
 /// For so long after it was made, a key is surely remembered: an hour less than Stripe says.
@@ -37,6 +45,14 @@ const MAX_OPENED: usize = 1 << 16;
 
 /// See the module.
 pub struct Stripe {
+    accounts: Vec<Account>,
+    /// In the order of `accounts`.
+    terms: Vec<Term>,
+}
+
+/// One that takes money.
+struct Account {
+    name: String,
     api: Api,
     opened: Mutex<Opened>,
 }
@@ -70,13 +86,28 @@ impl Stripe {
     /// # Errors
     /// A key or certificates that cannot be read, or used.
     pub fn new(config: &StripeConfig) -> Result<Self, ConfigError> {
-        config.validate()?;
-        let account =
-            config.accounts.first().ok_or_else(|| field("payment.stripe.accounts", "[]", "name an account"))?;
-        let api = Api::new(origin(config)?, &account.name, &account.key()?);
+        let terms = config.terms()?;
+        let accounts = config.accounts.iter().map(|account| Account::new(config, account)).collect::<Result<_, _>>()?;
+        Ok(Self { accounts, terms })
+    }
+
+    /// Where a reservation of that time is paid.
+    fn account(&self, user: UserId, made_at: Timestamp) -> &Account {
+        &self.accounts[account_of(&self.terms, user, made_at)]
+    }
+
+    fn account_for(&self, purchase: &Purchase) -> &Account {
+        self.account(purchase.user, purchase.key.made_at)
+    }
+}
+
+impl Account {
+    fn new(stripe: &StripeConfig, config: &AccountConfig) -> Result<Self, ConfigError> {
+        let pacer = Pacer::new(config.requests_per_second);
+        let api = Api::new(origin(stripe)?, &config.name, &config.key()?, pacer);
         let fix = "give a secret key, sk_... or rk_...; it is not shown here";
-        let api = api.ok_or_else(|| field("payment.stripe.accounts", &account.name, fix))?;
-        Ok(Self { api, opened: Mutex::default() })
+        let api = api.ok_or_else(|| field("payment.stripe.accounts", &config.name, fix))?;
+        Ok(Self { name: config.name.clone(), api, opened: Mutex::default() })
     }
 
     async fn charged(&self, charge: &Charge) -> Result<Known, NoAnswer> {
@@ -247,7 +278,7 @@ impl Stripe {
 impl PaymentProvider for Stripe {
     fn charge<'a>(&'a self, charge: &'a Charge) -> Answering<'a, Charged> {
         Box::pin(async move {
-            match self.charged(charge).await {
+            match self.account_for(&charge.purchase).charged(charge).await {
                 Ok(Known::Succeeded) => Charged::Succeeded,
                 Ok(Known::Declined(reason)) => Charged::Declined(reason),
                 // Whoever asks what came of it is told.
@@ -259,15 +290,27 @@ impl PaymentProvider for Stripe {
     }
 
     fn outcome(&self, purchase: Purchase) -> Answering<'_, Known> {
-        Box::pin(async move { self.outcome_of(&purchase).await.unwrap_or(Known::Unclear) })
+        Box::pin(async move { self.account_for(&purchase).outcome_of(&purchase).await.unwrap_or(Known::Unclear) })
     }
 
     fn cancel(&self, purchase: Purchase) -> Answering<'_, Known> {
-        Box::pin(async move { self.cancelled(&purchase).await.unwrap_or(Known::Unclear) })
+        Box::pin(async move { self.account_for(&purchase).cancelled(&purchase).await.unwrap_or(Known::Unclear) })
     }
 
     fn refund(&self, purchase: Purchase) -> Answering<'_, Known> {
-        Box::pin(async move { self.refunded(&purchase).await.unwrap_or(Known::Unclear) })
+        Box::pin(async move { self.account_for(&purchase).refunded(&purchase).await.unwrap_or(Known::Unclear) })
+    }
+
+    fn turn(&self, purchase: Purchase, rank: Rank) -> Answering<'_, bool> {
+        Box::pin(self.account_for(&purchase).api.pacer.turn(purchase.user, rank))
+    }
+
+    fn wait(&self, user: UserId) -> Duration {
+        self.account(user, wall()).api.pacer.wait(user)
+    }
+
+    fn accounts(&self) -> Vec<AccountReport> {
+        self.accounts.iter().map(|account| account.api.pacer.report(&account.name)).collect()
     }
 }
 

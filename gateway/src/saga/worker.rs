@@ -9,7 +9,7 @@ use std::time::Duration;
 use doorbuster_client::Error;
 use doorbuster_protocol::command::{LatePayment, Payment, Target};
 use doorbuster_protocol::reply::{ReservationReply, ReservationView};
-use doorbuster_protocol::types::{Millis, Money, Quantity};
+use doorbuster_protocol::types::{Millis, Money, Quantity, UserId};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,8 @@ use tokio_util::task::TaskTracker;
 
 use super::crash;
 use super::lanes::{Entered, Lane, Lanes, Watch};
+use super::pacing::AccountReport;
+use super::pacing::queue::Rank;
 use super::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider, Purchase};
 use super::step::{Event, Outcome, Step};
 use crate::backend::Backend;
@@ -135,6 +137,14 @@ impl Run {
         }
     }
 
+    /// A buyer who is here goes first.
+    fn rank(&self) -> Rank {
+        match self.work {
+            Work::Pay(_) => Rank::Buyer,
+            Work::Finish | Work::Look | Work::Refund => Rank::Settling,
+        }
+    }
+
     /// What an attempt at this reservation pays for.
     fn purchase(&self, attempt: u16) -> Purchase {
         let Target { product, user, .. } = self.target;
@@ -188,6 +198,18 @@ impl Saga {
             .with("limit", self.config.max_in_flight)
         };
         self.places.clone().try_acquire_owned().map(|permit| Place { _permit: permit }).map_err(full)
+    }
+
+    /// How long a charge of this user's that comes now would wait for its turn at the provider.
+    #[must_use]
+    pub fn wait(&self, user: UserId) -> Millis {
+        Millis(u64::try_from(self.provider.wait(user).as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The provider's accounts.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<AccountReport> {
+        self.provider.accounts()
     }
 
     /// Carries a payment on in the background; joins it if it runs here already.
@@ -294,7 +316,11 @@ impl Saga {
             if let Step::End(outcome) = step {
                 return outcome;
             }
-            let mut next = step.next(self.take(step, run, word).await);
+            let event = match step.asks_provider() {
+                true => self.in_turn(step, run, word, patience.saturating_sub(watch.elapsed())).await,
+                false => self.take(step, run, word).await,
+            };
+            let mut next = step.next(event);
             if next == step && step.asks_provider() && watch.elapsed() >= patience {
                 next = next.next(Event::OutOfTime);
             }
@@ -309,6 +335,15 @@ impl Saga {
                 pause = PAUSE.0;
             }
             step = next;
+        }
+    }
+
+    /// Takes a step that asks the provider, when it is its turn; it is not taken at all if that does not come in time.
+    async fn in_turn(&self, step: Step, run: &Run, word: &Notify, time: Duration) -> Event {
+        let turn = self.provider.turn(run.purchase(run.key.attempt), run.rank());
+        match tokio::time::timeout(time, turn).await {
+            Ok(true) => self.take(step, run, word).await,
+            Ok(false) | Err(_) => Event::Unclear,
         }
     }
 

@@ -8,6 +8,7 @@ mod connections;
 mod localstripe;
 mod operators;
 mod orders;
+mod pacing;
 mod payments;
 mod provider;
 mod recorded;

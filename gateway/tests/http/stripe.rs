@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use doorbuster_gateway::config::{AccountConfig, Provider, StripeConfig};
-use doorbuster_gateway::{Charge, Charged, GatewayConfig, Key, Known, PaymentProvider, Purchase, Stripe};
+use doorbuster_gateway::{
+    BreakerState as State, Charge, Charged, GatewayConfig, Key, Known, PaymentProvider, Purchase, Rank, Stripe,
+};
 use doorbuster_protocol::types::{Currency, Money, ProductId, ReservationId, Timestamp, UserId};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -18,12 +20,12 @@ use crate::localstripe::LocalStripe;
 use crate::recorded::{Heard, Line, Recorded};
 
 /// Stripe's own names of test cards: one that is good, one that is declined when it is charged.
-const GOOD: &str = "pm_card_visa";
+pub const GOOD: &str = "pm_card_visa";
 const DECLINED: &str = "pm_card_chargeCustomerFail";
 const MADE_AT: u64 = 1_700_000_000_000;
 
 /// Stripe at this address, with a key in a file of the folder.
-fn config(folder: &TempDir, url: &str) -> StripeConfig {
+pub fn config(folder: &TempDir, url: &str) -> StripeConfig {
     let file = folder.path().join("stripe.key");
     std::fs::write(&file, "sk_test_12345\n").unwrap();
     let account = AccountConfig { name: "main".into(), key_file: Some(file), ..AccountConfig::default() };
@@ -34,7 +36,7 @@ fn stripe(url: &str) -> Stripe {
     Stripe::new(&config(&tempfile::tempdir().unwrap(), url)).unwrap()
 }
 
-fn paid_by(stripe: StripeConfig) -> impl FnOnce(&mut GatewayConfig) {
+pub fn paid_by(stripe: StripeConfig) -> impl FnOnce(&mut GatewayConfig) {
     move |config| {
         config.payment.provider = Provider::Stripe;
         config.payment.stripe = stripe;
@@ -44,7 +46,7 @@ fn paid_by(stripe: StripeConfig) -> impl FnOnce(&mut GatewayConfig) {
     }
 }
 
-fn purchase(reservation: u128) -> Purchase {
+pub fn purchase(reservation: u128) -> Purchase {
     let key = Key { reservation: ReservationId(reservation), made_at: Timestamp(MADE_AT), attempt: 1 };
     let amount = Money { minor: 500, currency: Currency(*b"EUR") };
     Purchase { key, user: UserId(1), product: ProductId(7), amount }
@@ -54,7 +56,7 @@ fn charge(reservation: u128, card: &str) -> Charge {
     Charge { purchase: purchase(reservation), card_token: card.into() }
 }
 
-async fn in_state(agent: &Agent, path: &str, state: &str) -> Value {
+pub async fn in_state(agent: &Agent, path: &str, state: &str) -> Value {
     until(|| async {
         let shown = agent.get(path).await;
         (shown.ok(200).body["state"] == state).then_some(shown.body)
@@ -129,11 +131,11 @@ async fn another_gateway_finds_what_one_charged_and_closes_what_it_did_not() {
     cluster.end().await;
 }
 
-async fn begun(agent: &Agent) -> String {
+pub async fn begun(agent: &Agent) -> String {
     format!("/v1/reservations/{}", agent.reserve("k", 1, 1).await.ok(201).id())
 }
 
-async fn pay(agent: &Agent, path: &str) {
+pub async fn pay(agent: &Agent, path: &str) {
     agent.post(&format!("{path}/payment"), &json!({ "card_token": GOOD })).await.ok(202);
 }
 
@@ -197,7 +199,7 @@ async fn every_gateway_is_told_the_same() {
     assert_eq!(localstripe.list("refunds").await.len(), 1);
 }
 
-fn intent(status: &str, more: &Value) -> Value {
+pub fn intent(status: &str, more: &Value) -> Value {
     let mut all = json!({
         "id": "pi_1", "object": "payment_intent", "created": MADE_AT / 1000 + 60, "amount": 500, "currency": "eur",
         "status": status, "last_payment_error": null, "latest_charge": null, "livemode": false,
@@ -213,11 +215,11 @@ fn refusal(kind: &str, code: &str) -> Value {
 const OPEN: &str = "POST /v1/payment_intents";
 const CONFIRM: &str = "POST /v1/payment_intents/pi_1/confirm";
 const CANCEL: &str = "POST /v1/payment_intents/pi_1/cancel";
-const LOOK: &str = "GET /v1/payment_intents/pi_1";
+pub const LOOK: &str = "GET /v1/payment_intents/pi_1";
 const REFUNDS: &str = "GET /v1/refunds";
 const REFUND: &str = "POST /v1/refunds";
 
-fn opened() -> Line {
+pub fn opened() -> Line {
     Line::new(OPEN, 200, &intent("requires_payment_method", &json!({})))
 }
 
@@ -268,16 +270,38 @@ async fn retry_after_is_honoured_by_all() {
     let done = Line::new(LOOK, 200, &intent("canceled", &json!({})));
     let (recorded, url) = Recorded::start(vec![limit, opened(), done]).await;
     let (stripe, start) = (stripe(&url), Instant::now());
-    let limited = async {
-        until(|| async { (recorded.heard_so_far() == 1).then_some(()) }).await;
-        stripe.outcome(purchase(1)).await
-    };
-    let first = async { tokio::time::timeout(Duration::from_secs(1), stripe.outcome(purchase(1))).await };
-    let (first, second) = tokio::join!(first, limited);
-    assert!(first.is_err(), "it waited, and its asker did not");
-    assert_eq!(second, Known::Declined("cancelled"));
+    assert_eq!(stripe.outcome(purchase(1)).await, Known::Unclear);
+    assert_eq!(stripe.outcome(purchase(2)).await, Known::Unclear, "without a request");
+    assert_eq!(recorded.heard_so_far(), 1);
+    assert!(start.elapsed() < Duration::from_secs(2) && stripe.wait(UserId(1)) > Duration::from_secs(1));
+    assert!(stripe.turn(purchase(1), Rank::Settling).await);
     assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(stripe.outcome(purchase(1)).await, Known::Declined("cancelled"));
     assert_eq!(recorded.heard().len(), 3);
+}
+
+#[tokio::test]
+async fn a_stripe_that_only_fails_is_left_alone_until_a_probe_is_answered() {
+    let failed = || Line::new(OPEN, 503, &refusal("api_error", ""));
+    let done = Line::new(LOOK, 200, &intent("canceled", &json!({})));
+    let script = vec![failed(), failed(), failed(), failed(), failed(), opened(), done];
+    let (recorded, url) = Recorded::start(script).await;
+    let stripe = stripe(&url);
+    let breaker = || stripe.accounts()[0].breaker;
+    assert_eq!(stripe.outcome(purchase(1)).await, Known::Unclear);
+    assert_eq!(breaker(), State::Closed);
+    for _ in 0..10 {
+        assert_eq!(stripe.outcome(purchase(1)).await, Known::Unclear);
+        assert_eq!((breaker(), recorded.heard_so_far()), (State::Open, 5));
+    }
+    let second = stripe.turn(purchase(2), Rank::Buyer);
+    assert!(stripe.turn(purchase(1), Rank::Settling).await);
+    assert_eq!(breaker(), State::HalfOpen);
+    assert!(tokio::time::timeout(Duration::from_millis(200), second).await.is_err(), "one probe at a time");
+    assert_eq!(stripe.outcome(purchase(1)).await, Known::Declined("cancelled"));
+    assert_eq!(breaker(), State::Closed);
+    assert_eq!(stripe.accounts()[0].results, [2, 5, 0, 0]);
+    assert_eq!(recorded.heard().len(), 7);
 }
 
 #[tokio::test]
@@ -467,7 +491,8 @@ fn what_cannot_be_used_is_refused_and_the_key_not_shown() {
     no_key.accounts[0].key_file = Some(folder.path().join("none.key"));
     wrong.push((no_key, "none.key"));
     let mut unset = fine.clone();
-    unset.accounts[0] = AccountConfig { name: "main".into(), key_file: None, key_env: Some("DOORBUSTER_UNSET".into()) };
+    unset.accounts[0] =
+        AccountConfig { key_file: None, key_env: Some("DOORBUSTER_UNSET".into()), ..unset.accounts[0].clone() };
     wrong.push((unset, "DOORBUSTER_UNSET"));
     for (config, says) in wrong {
         let error = Stripe::new(&config).err().expect(says).to_string();

@@ -1,6 +1,6 @@
 //! Requests to Stripe, and which answers to believe. What a busy or broken Stripe answers (429, 5xx, a key that is in use,
-//! no connection, no JSON) is asked again a few times, after a pause that doubles, with jitter, and is never shorter than
-//! `Retry-After`; an account that said `Retry-After` is left alone for so long, whoever wants to ask it.
+//! no connection, no JSON) is asked again a few times, after a pause that doubles, with jitter, unless the account's breaker
+//! has opened meanwhile: it does so at once when Stripe says `Retry-After`.
 
 use std::time::Duration;
 
@@ -9,14 +9,13 @@ use doorbuster_protocol::types::Millis;
 use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
-use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use crate::clock::Stopwatch;
 use crate::entropy::jittered;
 use crate::saga::origin::{Failure, Origin, Reply};
+use crate::saga::pacing::{Pacer, What};
 
 /// The version of the API that this code was written for; Stripe answers in its shapes whatever the account's default.
 pub const VERSION: &str = "2024-06-20";
@@ -26,8 +25,6 @@ pub const MAX_ANSWER: usize = 2 << 20;
 const TRIES: u32 = 4;
 /// The pause before the second try.
 const FIRST_PAUSE: Millis = Millis(250);
-/// The longest `Retry-After` that is believed.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// An account's end of the API.
 pub struct Api {
@@ -35,7 +32,8 @@ pub struct Api {
     name: String,
     /// `Bearer sk_...`; never shown.
     authorization: HeaderValue,
-    quiet: Mutex<Option<(Stopwatch, Duration)>>,
+    /// Its turns.
+    pub pacer: Pacer,
 }
 
 /// There is no answer to rely on. The log says why.
@@ -67,11 +65,11 @@ pub struct Ask<'a> {
 impl Api {
     /// The account's, with its secret key. `None` for a key that cannot be one.
     #[must_use]
-    pub fn new(origin: Origin, name: &str, key: &str) -> Option<Self> {
+    pub fn new(origin: Origin, name: &str, key: &str, pacer: Pacer) -> Option<Self> {
         let is_key = ["sk_", "rk_"].iter().any(|prefix| key.starts_with(prefix));
         let mut authorization = HeaderValue::try_from(format!("Bearer {key}")).ok().filter(|_| is_key)?;
         authorization.set_sensitive(true);
-        Some(Self { origin, name: name.to_owned(), authorization, quiet: Mutex::default() })
+        Some(Self { origin, name: name.to_owned(), authorization, pacer })
     }
 
     /// Asks until there is an answer to rely on, a few times.
@@ -81,10 +79,17 @@ impl Api {
     pub async fn ask(&self, ask: Ask<'_>) -> Result<Answer, NoAnswer> {
         let mut pause = FIRST_PAUSE;
         for tries_left in (0..TRIES).rev() {
-            self.quiet().await;
+            if !self.pacer.send() {
+                return Err(NoAnswer);
+            }
+            let sent = Sent(Some(&self.pacer));
             match self.exchange(ask).await.map(|reply| judge(&reply)) {
-                Ok(Verdict::Answer(answer)) => return Ok(answer),
+                Ok(Verdict::Answer(answer)) => {
+                    sent.came_to(What::Answered);
+                    return Ok(answer);
+                }
                 Ok(Verdict::Forbidden) => {
+                    sent.came_to(What::Forbidden);
                     tracing::error!(
                         account = self.name,
                         "Stripe refuses the account's key (401 or 403): no payment gets through"
@@ -93,7 +98,7 @@ impl Api {
                 }
                 Ok(Verdict::Again { status, after }) => {
                     tracing::warn!(account = self.name, %status, path = ask.path, tries_left, "Stripe does not answer yet");
-                    after.into_iter().for_each(|after| self.keep_quiet(after));
+                    sent.came_to(What::Busy(after));
                 }
                 Err(error) => {
                     tracing::warn!(account = self.name, error, path = ask.path, tries_left, "Stripe does not answer");
@@ -124,20 +129,21 @@ impl Api {
         }
         self.origin.exchange(request.body(Full::new(Bytes::from(body)))?).await
     }
+}
 
-    /// Waits as long as Stripe wants this account to be quiet.
-    async fn quiet(&self) {
-        loop {
-            let left = self.quiet.lock().and_then(|(since, time)| time.checked_sub(since.elapsed()));
-            match left {
-                Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
-                _ => return,
-            }
+impl Sent<'_> {
+    fn came_to(mut self, what: What) {
+        if let Some(pacer) = self.0.take() {
+            pacer.heard(what);
         }
     }
+}
 
-    fn keep_quiet(&self, time: Duration) {
-        *self.quiet.lock() = Some((Stopwatch::start(), time.min(LONGEST_PAUSE)));
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        if let Some(pacer) = self.0 {
+            pacer.heard(What::Failed);
+        }
     }
 }
 
@@ -156,6 +162,9 @@ impl Answer {
         })
     }
 }
+
+/// A request under way. Nobody has heard of it any more when it is dropped: it has failed, or its asker has given it up.
+struct Sent<'a>(Option<&'a Pacer>);
 
 /// What an answer is good for.
 #[derive(Debug)]
