@@ -167,10 +167,10 @@ pub struct PaymentConfig {
     /// How long nothing must have happened to a payment or a refund before this gateway takes it up, in ms; 0 for never,
     /// where something else than gateways takes the money. Default 60000, at most 3600000.
     pub sweep_after_ms: u64,
-    /// File with the secret that the provider signs its webhooks with, at least 32 bytes; or with two, the new one first, while it
-    /// is being changed. Default none: then `POST /v1/webhooks/...` answers 404.
+    /// File with the secret that the provider signs its webhooks with, at least 32 bytes; of each of its accounts, if there are
+    /// several; and the one before it, while it is being changed. Default none: then `POST /v1/webhooks/...` answers 404.
     pub webhook_secrets_file: Option<PathBuf>,
-    /// Name of the environment variable that holds them instead, with a space between two. Default none.
+    /// Name of the environment variable that holds them instead, with spaces between. Default none.
     pub webhook_secrets_env: Option<String>,
     /// Who takes the money: `simulator`, which takes none, or `stripe`. Default `simulator`.
     pub provider: Provider,

@@ -39,7 +39,7 @@ impl Webhooks {
     /// Secrets that cannot be read, or are none.
     pub fn load(config: &GatewayConfig, orders: Option<&OrderStore>) -> Result<Option<Self>, ConfigError> {
         let (Some(secrets), Some(orders)) = (secrets::load(&config.payment)?, orders) else { return Ok(None) };
-        // The only provider so far. One more is a line in `sender`, and chosen here.
-        Ok(Some(Self { sender: &sender::SIMULATOR, secrets, store: EventStore::beside(orders) }))
+        let sender = sender::of(config.payment.provider);
+        Ok(Some(Self { sender, secrets, store: EventStore::beside(orders) }))
     }
 }

@@ -1,6 +1,6 @@
 //! The secrets that a provider signs with, as they are read at start.
 
-use crate::config::{ConfigError, MIN_SECRET_BYTES, PaymentConfig, field};
+use crate::config::{ConfigError, MIN_SECRET_BYTES, PaymentConfig, Provider, field};
 use crate::webhooks::signature::Secrets;
 
 const FIELD: &str = "payment.webhook_secrets_file";
@@ -8,7 +8,7 @@ const FIELD: &str = "payment.webhook_secrets_file";
 /// Reads them from where the configuration says; none if it says nothing.
 ///
 /// # Errors
-/// A file or variable that cannot be read, none or more than two secrets in it, or one that is too short. What is there is
+/// A file or variable that cannot be read, fewer secrets in it than accounts or more than twice as many, or one too short. What is there is
 /// not shown.
 pub fn load(config: &PaymentConfig) -> Result<Option<Secrets>, ConfigError> {
     let (name, source, text) = match (&config.webhook_secrets_file, &config.webhook_secrets_env) {
@@ -22,20 +22,26 @@ pub fn load(config: &PaymentConfig) -> Result<Option<Secrets>, ConfigError> {
         }
         (None, None) => return Ok(None),
     };
-    read(&text).map(Some).map_err(|fix| field(name, &source, &fix))
+    let accounts = match config.provider {
+        Provider::Simulator => 1,
+        Provider::Stripe => config.stripe.accounts.len(),
+    };
+    read(&text, accounts).map(Some).map_err(|fix| field(name, &source, &fix))
 }
 
-/// One secret, or the one in force and the one before it, with white space between.
-fn read(text: &str) -> Result<Secrets, String> {
-    let mut parts = text.split_ascii_whitespace();
-    let (current, previous, more) = (parts.next(), parts.next(), parts.next());
-    let Some(current) = current.filter(|_| more.is_none()) else {
-        return Err("it must have one secret, or two while the provider changes it: the new one, then the old".into());
-    };
-    if [Some(current), previous].into_iter().flatten().any(|secret| secret.len() < MIN_SECRET_BYTES) {
+/// For each of the provider's accounts one secret, or the one in force and the one before it; with white space between.
+fn read(text: &str, accounts: usize) -> Result<Secrets, String> {
+    let secrets: Vec<&[u8]> = text.split_ascii_whitespace().map(str::as_bytes).collect();
+    if !(accounts..=accounts * 2).contains(&secrets.len()) {
+        let most = accounts * 2;
+        return Err(format!(
+            "it must have {accounts} to {most}: one for each account, two while the provider changes it"
+        ));
+    }
+    if secrets.iter().any(|secret| secret.len() < MIN_SECRET_BYTES) {
         return Err(format!("a secret has at least {MIN_SECRET_BYTES} bytes, such as by openssl rand -hex 32"));
     }
-    Ok(Secrets::new(current.as_bytes(), previous.map(str::as_bytes)))
+    Ok(Secrets::any_of(&secrets))
 }
 
 #[cfg(test)]
@@ -49,20 +55,28 @@ mod tests {
         let (new, old) = ("n".repeat(32), "o".repeat(38));
         let signed = |secret: &str| Secrets::new(secret.as_bytes(), None).sign(Timestamp(5000), b"{}").to_string();
         for (text, takes_old) in [(format!("{new}\n"), false), (format!("{new}\n{old}\n"), true)] {
-            let secrets = read(&text).unwrap();
+            let secrets = read(&text, 1).unwrap();
             let believes = |header: String| secrets.verify(header.as_bytes(), b"{}", Timestamp(5000)).is_ok();
             assert!(believes(signed(&new)));
             assert_eq!(believes(signed(&old)), takes_old);
         }
         for (text, says) in [
-            (String::new(), "one secret"),
-            (" \n".into(), "one secret"),
-            (format!("{new} {old} {new}"), "one secret"),
+            (String::new(), "1 to 2"),
+            (" \n".into(), "1 to 2"),
+            (format!("{new} {old} {new}"), "1 to 2"),
             ("short".into(), "32 bytes"),
             (format!("{new}\nshort"), "32 bytes"),
         ] {
-            let error = read(&text).unwrap_err();
+            let error = read(&text, 1).unwrap_err();
             assert!(error.contains(says) && !error.contains("short"), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn as_many_as_there_are_accounts() {
+        let text = |count: usize| vec!["s".repeat(32); count].join("\n");
+        for (count, is_fine) in [(2, false), (3, true), (6, true), (7, false)] {
+            assert_eq!(read(&text(count), 3).is_ok(), is_fine, "{count}");
         }
     }
 

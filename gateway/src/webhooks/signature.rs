@@ -50,18 +50,21 @@ pub struct Signature {
     pub macs: Vec<Mac>,
 }
 
-/// An endpoint's secrets: the one in force, and the one before it while it is being replaced. Never shown.
+/// The secrets of one endpoint or several: each one's in force, and the one before it while it is being replaced. Never shown.
 #[derive(Clone)]
-pub struct Secrets {
-    current: Vec<u8>,
-    previous: Option<Vec<u8>>,
-}
+pub struct Secrets(Vec<Vec<u8>>);
 
 impl Secrets {
     /// The secret in force, and the one before it that is still accepted.
     #[must_use]
     pub fn new(current: &[u8], previous: Option<&[u8]>) -> Self {
-        Self { current: current.to_vec(), previous: previous.map(<[u8]>::to_vec) }
+        Self([Some(current), previous].into_iter().flatten().map(<[u8]>::to_vec).collect())
+    }
+
+    /// Several endpoints': what any of these signed is believed. Of none, nothing is.
+    #[must_use]
+    pub fn any_of(secrets: &[&[u8]]) -> Self {
+        Self(secrets.iter().map(|secret| secret.to_vec()).collect())
     }
 
     /// Is this body from who knows a secret, signed not long ago? Its time, if so.
@@ -70,13 +73,12 @@ impl Secrets {
     /// See [`SignatureError`].
     pub fn verify(&self, header: &[u8], body: &[u8], now: Timestamp) -> Result<Timestamp, SignatureError> {
         let signature = Signature::parse(header)?;
-        let known = [Some(&self.current), self.previous.as_ref()].into_iter().flatten();
         let fits = |secret: &Vec<u8>| {
             let over = over(secret, signature.seconds, body);
             // All of them, so that the time it takes tells nothing.
             signature.macs.iter().fold(false, |any, mac| over.clone().verify_slice(mac).is_ok() | any)
         };
-        if !known.fold(false, |any, secret| fits(secret) | any) {
+        if !self.0.iter().fold(false, |any, secret| fits(secret) | any) {
             return Err(SignatureError::Forged);
         }
         let signed = Timestamp(signature.seconds.saturating_mul(1000));
@@ -91,8 +93,7 @@ impl Secrets {
     #[must_use]
     pub fn sign(&self, now: Timestamp, body: &[u8]) -> Signature {
         let seconds = now.0 / 1000;
-        let secrets = [Some(&self.current), self.previous.as_ref()].into_iter().flatten();
-        let macs = secrets.map(|secret| over(secret, seconds, body).finalize().into_bytes().into());
+        let macs = self.0.iter().map(|secret| over(secret, seconds, body).finalize().into_bytes().into());
         Signature { seconds, macs: macs.collect() }
     }
 }
@@ -192,6 +193,7 @@ mod tests {
         let first = Secrets::new(b"whsec_first", None);
         let second = Secrets::new(b"whsec_second", None);
         let rotating = Secrets::new(b"whsec_second", Some(b"whsec_first"));
+        let any = Secrets::any_of(&[b"whsec_third", b"whsec_second", b"whsec_first"]);
         let ok = Ok(now(0));
         let one = format!("t={AT},v1={FIRST}");
         let both = format!("t={AT},v1={SECOND},v1={FIRST},v0=whatever");
@@ -202,6 +204,8 @@ mod tests {
             (&first, both.clone(), 0, ok.clone()),
             (&second, both.clone(), 0, ok.clone()),
             (&rotating, one.clone(), 0, ok.clone()),
+            (&any, one.clone(), 0, ok.clone()),
+            (&Secrets::any_of(&[]), one.clone(), 0, Err(Forged)),
             (&first, one.clone(), 300, ok.clone()),
             (&first, one.clone(), -300, ok),
             (&first, one.clone(), 301, stale(301)),

@@ -87,6 +87,13 @@ impl LocalStripe {
         Some(Self { process, front, url })
     }
 
+    /// Has every event sent there, signed with this secret.
+    pub async fn tell(&self, url: &str, secret: &str) {
+        let body = format!("url={url}&secret={secret}");
+        let (status, body) = self.front.pass("POST", "/_config/webhooks/doorbuster", body.into()).await;
+        assert_eq!(status, 200, "{body:?}");
+    }
+
     /// A list of localstripe's own, such as `charges`.
     pub async fn list(&self, what: &str) -> Vec<Value> {
         let (status, body) = self.front.pass("GET", &format!("/v1/{what}?limit=100"), Bytes::new()).await;

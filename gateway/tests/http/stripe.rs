@@ -502,3 +502,37 @@ fn what_cannot_be_used_is_refused_and_the_key_not_shown() {
     let error = Stripe::new(&fine).err().expect("a public key is no secret key").to_string();
     assert!(error.contains("secret key") && !error.contains("12345"), "{error}");
 }
+
+#[tokio::test]
+async fn stripes_webhooks_settle_what_its_answers_do_not() {
+    let Some(localstripe) = LocalStripe::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start().await;
+    cluster.product(1, 10, json!({})).await;
+    let (stripe, told) = (config(&folder, &localstripe.url), crate::webhooks::told(cluster.folder.path()));
+    let gateway = cluster
+        .gateway(|config| {
+            paid_by(stripe)(config);
+            // Nobody sweeps.
+            told(config);
+        })
+        .await;
+    localstripe.tell(&format!("http://{gateway}/v1/webhooks/stripe"), crate::webhooks::SECRET).await;
+    localstripe.front.confirmations_are_lost.store(true, Ordering::Relaxed);
+    let alice = Agent::user(gateway, "alice");
+    let path = begun(&alice).await;
+    pay(&alice, &path).await;
+    let paid = in_state(&alice, &path, "confirmed").await;
+    assert_eq!(paid["payment"], json!({ "state": "succeeded", "attempts": 1 }));
+    let bob = Agent::user(gateway, "bob");
+    let path = begun(&bob).await;
+    bob.post(&format!("{path}/payment"), &json!({ "card_token": DECLINED })).await.ok(202);
+    let failed = in_state(&bob, &path, "held").await;
+    assert_eq!(failed["payment"], json!({ "state": "failed", "attempts": 1 }));
+    let metrics = alice.get("/metrics").await;
+    let processed = "doorbuster_gateway_webhooks_total{outcome=\"processed\"} 2";
+    assert!(metrics.body.as_str().unwrap().contains(processed), "{metrics:?}");
+    bob.send("POST", "/v1/webhooks/simulator", "{}").await.is(404, "unknown_provider");
+    localstripe.front.confirmations_are_lost.store(false, Ordering::Relaxed);
+    cluster.end().await;
+}
