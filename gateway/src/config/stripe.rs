@@ -63,6 +63,10 @@ impl StripeConfig {
     /// # Errors
     /// The first field that is not acceptable.
     pub(crate) fn terms(&self) -> Result<Vec<Term>, ConfigError> {
+        if self.accounts.is_empty() {
+            let fix = "configure an account, [[payment.stripe.accounts]], with its name and key_file or key_env";
+            return Err(field("payment.stripe.accounts", "[]", fix));
+        }
         within("payment.stripe.accounts (how many)", self.accounts.len() as u64, 1, MAX_ACCOUNTS)?;
         let terms = self.accounts.iter().map(AccountConfig::term).collect::<Result<Vec<_>, _>>()?;
         if self.accounts.iter().all(|account| account.until.is_some()) {

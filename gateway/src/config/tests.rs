@@ -153,7 +153,7 @@ fn an_account_that_takes_money_is_checked() {
     paid.payment.stripe.accounts = vec![account];
     paid.validate().unwrap();
     let table: &[(&str, Spoil)] = &[
-        ("payment.stripe.accounts (how many)", |config| config.payment.stripe.accounts.clear()),
+        ("payment.stripe.accounts", |config| config.payment.stripe.accounts.clear()),
         ("payment.stripe.accounts (how many)", |config| {
             config.payment.stripe.accounts = vec![config.payment.stripe.accounts[0].clone(); 17];
         }),

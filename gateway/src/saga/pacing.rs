@@ -225,3 +225,22 @@ async fn serve(shared: Arc<Shared>) {
         let _ = tokio::time::timeout(wait, shared.changed.notified()).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_wait_than_may() {
+        let pacer = Pacer::new(1);
+        let turns = (0..MAX_QUEUED as u128).map(|user| pacer.turn(UserId(user), Rank::Settling));
+        tokio::select! {
+            biased;
+            _ = join_all(turns) => panic!("all have had their turn at once"),
+            has_turn = pacer.turn(UserId(0), Rank::Buyer) => assert!(!has_turn),
+        }
+        assert_eq!(pacer.report("main").queued, [0, 0], "nobody waits whose future is gone");
+    }
+}

@@ -10,10 +10,10 @@ use doorbuster_gateway::{Known, PaymentProvider, Purchase, Stripe};
 use doorbuster_protocol::types::UserId;
 use serde_json::json;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, until};
 use crate::localstripe::LocalStripe;
 use crate::recorded::{Line, Recorded};
-use crate::stripe::{GOOD, LOOK, begun, config, in_state, intent, opened, paid_by, pay, purchase};
+use crate::stripe::{GOOD, LOOK, OPEN, begun, config, in_state, intent, opened, paid_by, pay, purchase};
 
 fn paced(mut config: StripeConfig, requests_per_second: u32) -> StripeConfig {
     config.accounts[0].requests_per_second = requests_per_second;
@@ -90,6 +90,28 @@ async fn who_could_not_be_charged_in_time_is_told_at_once() {
         in_state(agent, path, "confirmed").await;
     }
     assert_eq!(localstripe.list("charges").await.len(), paying.len());
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn a_charge_whose_turn_does_not_come_in_time_is_never_sent() {
+    let limit = Line::new(OPEN, 429, &json!({ "error": { "code": "rate_limit" } })).with("retry-after", "60");
+    let (recorded, url) = Recorded::start(vec![limit]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start_with(paid_by(config(&folder, &url))).await;
+    cluster.product(1, 10, json!({ "ttl_ms": 1500, "max_life_ms": 1500, "payment_cap_ms": 1500 })).await;
+    let (alice, bob) = (cluster.user("alice"), cluster.user("bob"));
+    let (waiting, refused) = (begun(&alice).await, begun(&bob).await);
+    pay(&alice, &waiting).await;
+    until(|| async { (recorded.heard_so_far() == 1).then_some(()) }).await;
+    let answer = alice.get("/metrics").await;
+    assert!(answer.body.as_str().unwrap().contains("doorbuster_gateway_account_breaker{account=\"main\"} 2"));
+    let told = bob.post(&format!("{refused}/payment"), &json!({ "card_token": GOOD })).await;
+    assert!(told.is(503, "payments_delayed").body["wait_ms"].as_u64().unwrap() > 50_000, "{told:?}");
+    in_state(&alice, &waiting, "expired").await;
+    let unresolved = "doorbuster_gateway_payments_total{outcome=\"unresolved\"} 1";
+    until(|| async { alice.get("/metrics").await.body.as_str().unwrap().contains(unresolved).then_some(()) }).await;
+    assert_eq!(recorded.heard().len(), 1);
     cluster.end().await;
 }
 

@@ -212,7 +212,7 @@ fn refusal(kind: &str, code: &str) -> Value {
     json!({ "error": { "type": kind, "code": code, "message": "in words" } })
 }
 
-const OPEN: &str = "POST /v1/payment_intents";
+pub const OPEN: &str = "POST /v1/payment_intents";
 const CONFIRM: &str = "POST /v1/payment_intents/pi_1/confirm";
 const CANCEL: &str = "POST /v1/payment_intents/pi_1/cancel";
 pub const LOOK: &str = "GET /v1/payment_intents/pi_1";
