@@ -172,6 +172,32 @@ fn what_cannot_be_done_is_said_in_one_sentence_with_its_exit_code() {
 }
 
 #[test]
+fn where_webhooks_go_and_what_signs_them_is_checked_and_never_shown() {
+    const PRIVATE: &str = "whsec_too_short";
+    let url = ["payment-simulator", "--webhook-url", "http://127.0.0.1:1/hook"];
+    let secrets = ["--webhook-secrets-env", "TEST_SECRETS"];
+    let far = ["payment-simulator", "--webhook-url", "http://192.0.2.1/hook"];
+    let gateway =
+        ["gateway", "--insecure-dev", "--listen", "127.0.0.1:0", "--set", "payment.webhook_secrets_env=TEST_SECRETS"];
+    let cases: [(Vec<&str>, &str, &str); 6] = [
+        (url.to_vec(), PRIVATE, "--webhook-secrets-file"),
+        ([&url[..], &secrets].concat(), PRIVATE, "32 bytes"),
+        ([&url[..], &["--webhook-secrets-file", "/nowhere/secrets"]].concat(), PRIVATE, "/nowhere/secrets"),
+        ([&far[..], &secrets].concat(), "a secret-of-at-least-thirty-two-bytes", "32 bytes"),
+        ([&far[..], &secrets].concat(), "the-secret-of-at-least-thirty-two-bytes", "loopback"),
+        (gateway.to_vec(), PRIVATE, "payment.webhook_secrets_env"),
+    ];
+    for (words, secret, wanted) in cases {
+        let output = run(&words, |command| {
+            command.env("TEST_SECRETS", secret);
+        });
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {error}");
+        assert!(error.contains(wanted) && !error.contains(secret), "{words:?}: {error}");
+    }
+}
+
+#[test]
 fn a_token_says_who_and_what_for() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let key = folder.path().join("key");
