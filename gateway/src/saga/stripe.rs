@@ -210,25 +210,29 @@ impl Account {
         ];
         let path = "/v1/payment_intents";
         let answer = self.api.ask(Ask { method: &Method::POST, path, key: Some(&key), form: &form }).await?;
-        if !answer.status.is_success() {
+        let found = if answer.status.is_success() {
+            let made: Intent = answer.done()?;
+            let is_old = Timestamp(made.created.saturating_mul(1000)).since(purchase.key.made_at) > REMEMBERED;
+            let intent = if is_old { self.search(&key, Some(made)).await? } else { made.id };
+            Found { intent, is_old }
+        } else if Refusal::of(&answer.body).is_other_request() {
+            // Another release of ours made it with other parameters: there is one, and it must be found.
+            tracing::warn!(key, "the payment intent was made with other parameters; searching for it");
+            Found { intent: self.search(&key, None).await?, is_old: true }
+        } else {
             return unopened(&answer, &key).map(Opening::Never);
-        }
-        let made: Intent = answer.done()?;
-        let is_old = Timestamp(made.created.saturating_mul(1000)).since(purchase.key.made_at) > REMEMBERED;
-        let intent = if is_old { self.search(&key, made).await? } else { made.id };
-        let found = Found { intent, is_old };
+        };
         self.opened.lock().keep(purchase.key, found.clone());
         Ok(Opening::Found(found))
     }
 
     /// The intent that counts of all that were ever made for a key, `made` among them.
-    async fn search(&self, key: &str, made: Intent) -> Result<String, NoAnswer> {
+    async fn search(&self, key: &str, made: Option<Intent>) -> Result<String, NoAnswer> {
         let query = format!("metadata['doorbuster_key']:'{key}'");
         let (path, form) = ("/v1/payment_intents/search", [("query", query.as_str()), ("limit", "100")]);
         let mut found = self.get::<List<Intent>>(path, &form).await?.data;
-        let made_id = made.id.clone();
-        found.push(made);
-        Ok(Intent::that_counts(found).map_or(made_id, |intent| intent.id))
+        found.extend(made);
+        Intent::that_counts(found).map(|intent| intent.id).ok_or(NoAnswer)
     }
 
     /// Where an intent stands now.

@@ -453,6 +453,21 @@ async fn a_key_that_stripe_may_have_forgotten_is_searched_for() {
 }
 
 #[tokio::test]
+async fn an_intent_that_another_release_made_is_searched_for() {
+    let other = || Line::new(OPEN, 400, &refusal("idempotency_error", ""));
+    let found = |all: &[Value]| {
+        Line::new("GET /v1/payment_intents/search", 200, &json!({ "object": "search_result", "data": all }))
+    };
+    let paid = intent("succeeded", &json!({}));
+    let script = vec![other(), found(&[]), other(), found(&[paid.clone()]), Line::new(LOOK, 200, &paid)];
+    let (recorded, url) = Recorded::start(script).await;
+    let stripe = stripe(&url);
+    assert_eq!(stripe.charge(&charge(1, "pm_1")).await, Charged::Unclear, "not to be found yet");
+    assert_eq!(stripe.charge(&charge(1, "pm_1")).await, Charged::Succeeded);
+    assert_eq!(recorded.heard().len(), 5);
+}
+
+#[tokio::test]
 async fn only_a_trusted_server_is_told_the_key() {
     let folder = tempfile::tempdir().unwrap();
     let gone = || Line::new(LOOK, 200, &intent("canceled", &json!({})));
