@@ -459,7 +459,7 @@ async fn an_intent_that_another_release_made_is_searched_for() {
         Line::new("GET /v1/payment_intents/search", 200, &json!({ "object": "search_result", "data": all }))
     };
     let paid = intent("succeeded", &json!({}));
-    let script = vec![other(), found(&[]), other(), found(&[paid.clone()]), Line::new(LOOK, 200, &paid)];
+    let script = vec![other(), found(&[]), other(), found(std::slice::from_ref(&paid)), Line::new(LOOK, 200, &paid)];
     let (recorded, url) = Recorded::start(script).await;
     let stripe = stripe(&url);
     assert_eq!(stripe.charge(&charge(1, "pm_1")).await, Charged::Unclear, "not to be found yet");
