@@ -25,7 +25,7 @@ const MAX_QUEUED: usize = 4096;
 /// makes it, looks, and cancels or gives back.
 const REQUESTS: [u32; 2] = [2, 3];
 
-/// What became of requests, by name, in the order of [`Pacer::heard`]'s `what`.
+/// What became of requests, by name, in the order of [`What`].
 pub const RESULTS: [&str; 4] = ["answered", "busy", "failed", "forbidden"];
 
 /// An account's turns. `Clone` shares them.
@@ -67,13 +67,13 @@ pub enum What {
 pub struct AccountReport {
     /// Its name.
     pub account: String,
-    /// How many wait, in the order of [`RANKS`].
+    /// How many wait: buyers, and what is to be settled.
     pub queued: [usize; 2],
     /// How long the one has waited who has waited longest.
     pub oldest: Duration,
     /// Its breaker.
     pub breaker: State,
-    /// Requests so far, in the order of [`RESULTS`].
+    /// Requests so far: answered, busy, failed, forbidden.
     pub results: [u64; 4],
 }
 
