@@ -1,5 +1,5 @@
 //! Events in the ledger: written down in the transaction of the decision that they tell of, taken to be sent, acknowledged.
-//! Who takes one has it for [`LEASE`]; if nothing is heard of it by then, it is sent again. So whatever ends the process, an
+//! Who takes one has it for `LEASE`; if nothing is heard of it by then, it is sent again. So whatever ends the process, an
 //! event is sent at least once.
 
 use std::time::Duration;

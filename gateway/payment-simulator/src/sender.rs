@@ -1,5 +1,5 @@
 //! Sends events to where webhooks are wanted, each until it is acknowledged with 2xx: several at once, each with a pause after
-//! a failure that doubles. Anything but 2xx is a failure, also no answer within [`PATIENCE`].
+//! a failure that doubles. Anything but 2xx is a failure, also no answer within `PATIENCE`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
