@@ -17,6 +17,7 @@ use std::path::PathBuf;
     doorbuster payment-simulator --seed 7 --decline-rate 0.1 --lost-after-rate 0.05 --late-rate 0.03\n  \
     doorbuster payment-simulator --webhook-url http://127.0.0.1:8080/v1/webhooks/simulator --webhook-secrets-file webhook.secrets\n  \
     curl -s http://127.0.0.1:8090/v1/charges          its ledger; /v1/events: what it tells by webhook\n  \
+    curl -s http://127.0.0.1:8090/admin/tally         what has happened and gone wrong since it started, counted\n  \
     curl -s -X PUT http://127.0.0.1:8090/admin/faults -d '{\"is_down\": true}'\n\n\
     It takes no money. Shares are of idempotency keys, drawn from the seed and the key alone. It stops at Ctrl-C or SIGTERM.")]
 pub struct PaymentSimulatorArgs {

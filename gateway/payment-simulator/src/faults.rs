@@ -79,6 +79,8 @@ pub struct Telling {
     pub after: Duration,
     /// Until it was acknowledged so often.
     pub times: u8,
+    /// Whether later ones are to overtake it.
+    pub is_held_back: bool,
 }
 
 /// What is lost.
@@ -185,10 +187,12 @@ impl Faults {
     }
 
     fn telling(&self, draws: &Draws) -> Telling {
-        let held = if draws.at(7) < self.webhook_reorder_rate { self.webhook_reorder_ms } else { 0 };
+        let is_held_back = draws.at(7) < self.webhook_reorder_rate;
+        let held = if is_held_back { self.webhook_reorder_ms } else { 0 };
         Telling {
             after: Duration::from_millis(self.webhook_delay_ms + held),
             times: if draws.at(6) < self.webhook_duplicate_rate { 2 + draws.last_bits(6) } else { 1 },
+            is_held_back,
         }
     }
 }

@@ -52,6 +52,15 @@ pub enum Decision {
     Declined(&'static str),
 }
 
+/// Whether something was done by this call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// It was.
+    Now,
+    /// It had been done before, or cannot be.
+    Before,
+}
+
 /// Entries as they are told at the time `?1`.
 macro_rules! entries {
     ($which:literal) => {
@@ -103,7 +112,7 @@ impl Ledger {
         sqlx::query_scalar(statement).bind(name).bind(key).fetch_one(&self.pool).await
     }
 
-    /// Decides a key, unless it is decided. It is in progress for so long; then it is told, if somebody wants to know.
+    /// Decides a key, unless it is decided, and says what it is then. It is in progress for so long; then it is told, if somebody wants to know.
     #[allow(clippy::missing_errors_doc)] // as above
     pub async fn decide(
         &self,
@@ -112,7 +121,7 @@ impl Ledger {
         decision: Decision,
         after: Duration,
         telling: Option<Telling>,
-    ) -> Result<Entry, sqlx::Error> {
+    ) -> Result<(Entry, Made), sqlx::Error> {
         let (state, reason) = match decision {
             Decision::Taken => ("taken", None),
             Decision::Declined(reason) => ("declined", Some(reason)),
@@ -133,11 +142,12 @@ impl Ledger {
             .bind(decides_at)
             .execute(&mut *transaction)
             .await?;
-        if let Some(telling) = telling.filter(|_| decided.rows_affected() == 1) {
+        let made = if decided.rows_affected() == 1 { Made::Now } else { Made::Before };
+        if let Some(telling) = telling.filter(|_| made == Made::Now) {
             tell(&mut transaction, key, decides_at.max(now), telling).await?;
         }
         transaction.commit().await?;
-        self.find(key).await?.ok_or(sqlx::Error::RowNotFound)
+        Ok((self.find(key).await?.ok_or(sqlx::Error::RowNotFound)?, made))
     }
 
     /// What is known of a key.
@@ -149,17 +159,18 @@ impl Ledger {
 
     /// Gives back what was taken under a key, if anything was; says what is known then, and tells it if somebody wants to know.
     #[allow(clippy::missing_errors_doc)] // as above
-    pub async fn refund(&self, key: &str, telling: Option<Telling>) -> Result<Option<Entry>, sqlx::Error> {
+    pub async fn refund(&self, key: &str, telling: Option<Telling>) -> Result<(Option<Entry>, Made), sqlx::Error> {
         let statement = "UPDATE charges SET state = 'refunded', refunded_at = ?1 \
             WHERE key = ?2 AND state = 'taken' AND decides_at <= ?1";
         let now = clock::wall();
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let refunded = sqlx::query(statement).bind(now).bind(key).execute(&mut *transaction).await?;
-        if let Some(telling) = telling.filter(|_| refunded.rows_affected() == 1) {
+        let made = if refunded.rows_affected() == 1 { Made::Now } else { Made::Before };
+        if let Some(telling) = telling.filter(|_| made == Made::Now) {
             tell(&mut transaction, key, now, telling).await?;
         }
         transaction.commit().await?;
-        self.find(key).await
+        Ok((self.find(key).await?, made))
     }
 
     /// Entries behind a number.

@@ -27,6 +27,7 @@ pub mod outbox;
 pub mod routes;
 pub mod sender;
 pub mod signature;
+pub mod tally;
 
 use faults::{Faults, FaultsError};
 use ledger::Ledger;

@@ -92,13 +92,13 @@ impl Ledger {
         Ok(due.map(|due| Duration::from_millis(u64::try_from(due - clock::wall()).unwrap_or(0))))
     }
 
-    /// An event was acknowledged.
+    /// An event was acknowledged. How often it has been by now, this time included.
     #[allow(clippy::missing_errors_doc)] // as above
-    pub async fn acknowledged(&self, number: i64) -> Result<(), sqlx::Error> {
-        let statement =
-            "UPDATE events SET remaining = max(remaining - 1, 0), failures = 0, due_at = ?2 WHERE number = ?1";
-        let query = sqlx::query(statement).bind(number).bind(clock::wall() + millis(REPEAT));
-        query.execute(&self.pool).await.map(drop)
+    pub async fn acknowledged(&self, number: i64) -> Result<i64, sqlx::Error> {
+        let statement = "UPDATE events SET remaining = max(remaining - 1, 0), acknowledged = acknowledged + 1, \
+            failures = 0, due_at = ?2 WHERE number = ?1 RETURNING acknowledged";
+        let query = sqlx::query_scalar(statement).bind(number).bind(clock::wall() + millis(REPEAT));
+        query.fetch_one(&self.pool).await
     }
 
     /// It was not, and is sent again after a pause that doubles each time.
@@ -109,6 +109,12 @@ impl Ledger {
         let statement = "UPDATE events SET failures = failures + 1, due_at = ?2 WHERE number = ?1";
         let query = sqlx::query(statement).bind(due.number).bind(clock::wall() + millis(pause));
         query.execute(&self.pool).await.map(drop)
+    }
+
+    /// Events that have still to be acknowledged.
+    #[allow(clippy::missing_errors_doc)] // as above
+    pub async fn waiting(&self) -> Result<i64, sqlx::Error> {
+        sqlx::query_scalar("SELECT count(*) FROM events WHERE remaining > 0").fetch_one(&self.pool).await
     }
 
     /// Events behind a number.

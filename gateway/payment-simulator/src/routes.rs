@@ -8,6 +8,7 @@
 //! | `POST /v1/charges/{key}/refund` | 200 with the entry, or 404 |
 //! | `GET /v1/charges?after=N&limit=M` | the ledger behind entry N, at most M (1000) |
 //! | `GET /v1/events?after=N&limit=M` | the events behind event N, with how often each was sent and has still to be acknowledged |
+//! | `GET /admin/tally` | what has happened since the start, [`Counts`], and `waiting`: events that have still to be acknowledged |
 //! | `GET /admin/faults`, `PUT /admin/faults` | what goes wrong, from now on |
 //!
 //! Under `/v1`, an outage is 503 and too many requests are 429; what is lost gets no answer at all: the connection ends.
@@ -29,6 +30,7 @@ use tokio::sync::Notify;
 use crate::faults::{Fate, Faults, FaultsError, Lost, Operation, Telling};
 use crate::ledger::{Decision, Entry, Ledger};
 use crate::outbox::Shown;
+use crate::tally::{Counts, Tally};
 
 /// Longest body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
@@ -66,10 +68,21 @@ struct Events {
     events: Vec<Shown>,
 }
 
+/// What has happened since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happened {
+    /// Counted.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Events that have still to be acknowledged, those of before the start included.
+    pub waiting: i64,
+}
+
 /// Everything that requests share.
 #[derive(Debug)]
 pub struct Shop {
     ledger: Ledger,
+    tally: Tally,
     setting: RwLock<Arc<Setting>>,
     /// Whether events are told to somebody.
     tells: bool,
@@ -112,12 +125,18 @@ impl Shop {
     /// What is sold here is nothing.
     #[must_use]
     pub fn new(ledger: Ledger, faults: Faults, tells: bool) -> Self {
-        Self { ledger, setting: RwLock::new(Setting::new(faults)), tells, decided: Notify::new() }
+        let (tally, setting) = (Tally::default(), RwLock::new(Setting::new(faults)));
+        Self { ledger, tally, setting, tells, decided: Notify::new() }
     }
 
     /// The ledger.
     pub(crate) fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// What is counted.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Whether there is an outage, as was asked for.
@@ -157,6 +176,10 @@ impl Shop {
         let path: Vec<&str> = parts.uri.path().split('/').skip(1).collect();
         if path == ["admin", "faults"] {
             return self.admin(&parts.method, body).await;
+        }
+        if (&parts.method, &path[..]) == (&Method::GET, &["admin", "tally"]) {
+            let happened = Happened { counts: self.tally.counts(), waiting: self.ledger.waiting().await? };
+            return Ok(json(StatusCode::OK, &happened));
         }
         self.let_in()?;
         match (&parts.method, &path[..]) {
@@ -216,11 +239,12 @@ impl Shop {
         };
         let after = if fate.is_late { Duration::from_millis(self.setting().faults.late_ms) } else { Duration::ZERO };
         let telling = self.telling(&fate);
-        let entry = self.ledger.decide(key, (body.amount, &body.currency), decision, after, telling).await?;
+        let (entry, made) = self.ledger.decide(key, (body.amount, &body.currency), decision, after, telling).await?;
+        self.tally.charged(made, decision, &fate, telling);
         self.decided.notify_one();
         tokio::time::sleep(fate.answer).await;
         if loses {
-            return Err(Stop::Silence);
+            return Err(self.lost_answer());
         }
         // A key that was closed before anything was charged has no amount.
         let is_other = (entry.amount, entry.currency.as_str()) != (body.amount, &body.currency);
@@ -233,16 +257,24 @@ impl Shop {
     async fn cancel(&self, key: &str) -> Result<HttpResponse, Stop> {
         let (fate, loses) = self.meet(Operation::Cancel, key).await?;
         let (decision, telling) = (Decision::Declined("cancelled"), self.telling(&fate));
-        let entry = self.ledger.decide(key, (0, ""), decision, Duration::ZERO, telling).await?;
+        let (entry, made) = self.ledger.decide(key, (0, ""), decision, Duration::ZERO, telling).await?;
+        self.tally.cancelled(made, telling);
         self.decided.notify_one();
-        if loses { Err(Stop::Silence) } else { Ok(told(Some(entry))) }
+        if loses { Err(self.lost_answer()) } else { Ok(told(Some(entry))) }
     }
 
     async fn refund(&self, key: &str) -> Result<HttpResponse, Stop> {
         let (fate, loses) = self.meet(Operation::Refund, key).await?;
-        let entry = self.ledger.refund(key, self.telling(&fate)).await?;
+        let telling = self.telling(&fate);
+        let (entry, made) = self.ledger.refund(key, telling).await?;
+        self.tally.refunded(made, telling);
         self.decided.notify_one();
-        if loses { Err(Stop::Silence) } else { Ok(told(entry)) }
+        if loses { Err(self.lost_answer()) } else { Ok(told(entry)) }
+    }
+
+    fn lost_answer(&self) -> Stop {
+        self.tally.lost_answer();
+        Stop::Silence
     }
 
     /// Takes as long as it is to take. Whether the answer is to be lost; an error if the request is.
@@ -251,7 +283,10 @@ impl Shop {
         let is_first = self.ledger.arrive(operation, key).await? == 1;
         tokio::time::sleep(fate.latency).await;
         match fate.lost {
-            Lost::Request if is_first => Err(Stop::Silence),
+            Lost::Request if is_first => {
+                self.tally.lost_request();
+                Err(Stop::Silence)
+            }
             lost => Ok((fate, is_first && lost == Lost::Answer)),
         }
     }

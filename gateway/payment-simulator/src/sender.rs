@@ -117,9 +117,13 @@ impl Webhooks {
             Err(_) => false,
         };
         let ledger = shop.ledger();
-        let written = if is_acknowledged { ledger.acknowledged(due.number).await } else { ledger.failed(due).await };
-        if let Err(error) = written {
-            tracing::error!(%error, "the ledger fails; a webhook is sent again");
+        let written = match is_acknowledged {
+            true => ledger.acknowledged(due.number).await,
+            false => ledger.failed(due).await.map(|()| 0),
+        };
+        match written {
+            Ok(times) => shop.tally().sent(is_acknowledged, times == 1),
+            Err(error) => tracing::error!(%error, "the ledger fails; a webhook is sent again"),
         }
     }
 

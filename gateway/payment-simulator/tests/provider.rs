@@ -124,6 +124,16 @@ async fn what_is_lost_is_lost_once_and_what_is_late_is_in_progress_until_then() 
     assert_eq!(post(at, "d", "refund").await, Some((202, json!("in_progress"))));
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(state(at, "d").await, (200, json!("succeeded")));
+
+    assert_eq!(set(quick()).await.0, 200);
+    assert_eq!(charge(at, "e", "tok_declined").await.unwrap().0, 200);
+    let (_, tally) = ask(at, "GET", "/admin/tally", Value::Null).await.unwrap();
+    let none = json!({ "events": 0, "held_back": 0, "delivered": 0, "repeated": 0, "failed": 0 });
+    let expected = json!({
+        "charges": 4, "declined": 1, "late": 1, "cancelled": 1, "refunded": 1, "lost_requests": 2, "lost_answers": 2,
+        "webhooks": none, "waiting": 0,
+    });
+    assert_eq!(tally, expected, "each key once, whatever is repeated");
     provider.shutdown().await;
 }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use doorbuster_payment_simulator::faults::Faults;
 use doorbuster_payment_simulator::sender::Webhooks;
 use doorbuster_payment_simulator::signature::Secrets;
+use doorbuster_payment_simulator::tally::Told;
 use doorbuster_payment_simulator::{Config, PaymentSimulator};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -144,6 +145,19 @@ async fn told(to: SocketAddr) -> Vec<u64> {
     panic!("something is never acknowledged");
 }
 
+/// Waits until the tally of what was told is this.
+async fn tallied(to: SocketAddr, expected: Told) {
+    let mut seen = Value::Null;
+    for _ in 0..1000 {
+        seen = ask(to, "GET", "/admin/tally", Value::Null).await;
+        if seen["waiting"] == 0 && serde_json::from_value::<Told>(seen["webhooks"].clone()).unwrap() == expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{seen} never becomes {expected:?}");
+}
+
 #[tokio::test]
 async fn every_decision_is_told_once_signed_until_it_is_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
@@ -177,6 +191,8 @@ async fn every_decision_is_told_once_signed_until_it_is_acknowledged() {
         assert_eq!(heard.signature, Secrets::read(SECRETS).unwrap().sign(seconds, &heard.body));
         assert!(heard.json()["created"].as_i64().unwrap() / 1000 <= seconds);
     }
+    let failed = heard.len() as u64 - 4;
+    tallied(at, Told { events: 4, delivered: 4, failed, ..Told::default() }).await;
     provider.shutdown().await;
 }
 
@@ -211,7 +227,9 @@ async fn duplicates_and_disorder_are_on_request() {
         times.iter().all(|times| (2..=5).contains(times)) && times.iter().any(|more| *more != times[0]),
         "{times:?}"
     );
-    assert_eq!(receiver.heard().len() as u64, times.iter().sum::<u64>());
+    let delivered = times.iter().sum::<u64>();
+    assert_eq!(receiver.heard().len() as u64, delivered);
+    tallied(at, Told { events: 6, delivered, repeated: delivered - 6, ..Told::default() }).await;
 
     let set = |faults: Faults| ask(at, "PUT", "/admin/faults", serde_json::to_value(faults).unwrap());
     let heard = receiver.heard().len();
@@ -239,5 +257,7 @@ async fn duplicates_and_disorder_are_on_request() {
     assert_eq!(receiver.heard().len(), heard + 3);
     set(quick()).await;
     assert_eq!(receiver.hears(heard + 4).await[heard + 3].short(), "succeeded i");
+    let told = Told { events: 10, held_back: 1, delivered: delivered + 4, repeated: delivered - 6, failed: 0 };
+    tallied(at, told).await;
     provider.shutdown().await;
 }
