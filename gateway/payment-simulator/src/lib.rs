@@ -3,7 +3,8 @@
 //! says was taken.
 //!
 //! Charges by idempotency key, what came of them, cancellations and refunds are under `/v1/charges`; what goes wrong is
-//! under `/admin/faults`; [`routes`] has the table. It listens on loopback addresses only, and asks nobody who they are.
+//! under `/admin/faults`; [`routes`] has the table. It listens on loopback addresses only, and asks nobody who they are. A request
+//! that has come is carried out, whether or not its caller lives to hear the answer.
 //! What it decides it also tells by signed webhooks ([`sender`]), to a loopback address, until they are acknowledged.
 #![forbid(unsafe_code)]
 
@@ -31,7 +32,7 @@ pub mod tally;
 
 use faults::{Faults, FaultsError};
 use ledger::Ledger;
-use routes::Shop;
+use routes::{Shop, Silence};
 use sender::Webhooks;
 
 /// Connections at once; more are closed.
@@ -124,7 +125,7 @@ async fn serve(listener: TcpListener, shop: Arc<Shop>, webhooks: Option<Webhooks
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         match (accepted, Arc::clone(&places).try_acquire_owned()) {
             (Ok((stream, _)), Ok(place)) => {
-                connections.spawn(connection(stream, Arc::clone(&shop), stop.clone(), place));
+                connections.spawn(connection(stream, Arc::clone(&shop), stop.clone(), connections.clone(), place));
             }
             // One too many: closed.
             (Ok(_), Err(_)) => {}
@@ -147,12 +148,20 @@ async fn serve(listener: TcpListener, shop: Arc<Shop>, webhooks: Option<Webhooks
     shop.close().await;
 }
 
-async fn connection(stream: TcpStream, shop: Arc<Shop>, stop: CancellationToken, _place: OwnedSemaphorePermit) {
+async fn connection(
+    stream: TcpStream,
+    shop: Arc<Shop>,
+    stop: CancellationToken,
+    requests: TaskTracker,
+    _place: OwnedSemaphorePermit,
+) {
     // Without it answers only wait a little longer.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| {
         let shop = Arc::clone(&shop);
-        async move { shop.answer(request).await }
+        // A task of its own: it does not end with the connection.
+        let answering = requests.spawn(async move { shop.answer(request).await });
+        async move { answering.await.unwrap_or(Err(Silence)) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);

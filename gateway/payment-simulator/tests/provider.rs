@@ -138,6 +138,30 @@ async fn what_is_lost_is_lost_once_and_what_is_late_is_in_progress_until_then() 
 }
 
 #[tokio::test]
+async fn a_caller_who_hangs_up_is_charged_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = Faults { min_latency_ms: 400, max_latency_ms: 400, ..Faults::default() };
+    let provider = start(folder.path(), slow).await;
+    let at = provider.address;
+    for key in ["a", "b"] {
+        let gone = tokio::time::timeout(Duration::from_millis(150), charge(at, key, "tok_visa")).await;
+        assert!(gone.is_err(), "it takes longer than the caller lives");
+    }
+    assert_eq!(state(at, "a").await, (404, Value::Null), "not yet");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(state(at, "a").await, (200, json!("succeeded")));
+    assert_eq!(ask(at, "GET", "/admin/tally", Value::Null).await.unwrap().1["charges"], 2);
+
+    // Also when it is to end.
+    let gone = tokio::time::timeout(Duration::from_millis(150), charge(at, "c", "tok_visa")).await;
+    assert!(gone.is_err());
+    provider.shutdown().await;
+    let provider = start(folder.path(), quick()).await;
+    assert_eq!(state(provider.address, "c").await, (200, json!("succeeded")));
+    provider.shutdown().await;
+}
+
+#[tokio::test]
 async fn outages_and_rates_are_on_request() {
     let folder = tempfile::tempdir().unwrap();
     let provider = start(folder.path(), Faults { is_down: true, ..quick() }).await;
