@@ -151,7 +151,7 @@ fn what_cannot_be_done_is_said_in_one_sentence_with_its_exit_code() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("node");
     let data = path.to_str().expect("temporary folders have plain names");
-    let cases: [(&[&str], i32, &str); 7] = [
+    let cases: [(&[&str], i32, &str); 8] = [
         (&["reserve", "0", "--user", "a"], 2, "no product id"),
         (&["reserve", "7"], 2, "--user"),
         (&["product", "create", "7", "--name", "x", "--stock", "-1", "--price", "1"], 2, "-1"),
@@ -159,6 +159,7 @@ fn what_cannot_be_done_is_said_in_one_sentence_with_its_exit_code() {
         (&["server", "--data", data], 6, "format"),
         (&["gateway", "--listen", "127.0.0.1:0", "--database", ""], 2, "auth.keys"),
         (&["demo", "--units", "10", "--buyers", "9"], 2, "as many buyers at least"),
+        (&["demo", "--declined", "51"], 2, "51 is not in 0..=50"),
     ];
     for (words, exit, wanted) in cases {
         let output = run(words, |_| {});

@@ -4,11 +4,12 @@ use serde_json::Value;
 use std::process::Command;
 
 #[test]
-fn a_small_sale_holds_with_its_leader_killed() {
+fn a_small_sale_holds_with_its_leader_and_its_gateways_killed() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (json, data) = (folder.path().join("out.json"), folder.path().join("data"));
     let output = Command::new(env!("CARGO_BIN_EXE_doorbuster"))
-        .args(["demo", "--headless", "--units", "40", "--buyers", "600", "--rate", "120", "--ttl", "1s", "--json"])
+        .args(["demo", "--headless", "--units", "40", "--buyers", "600", "--rate", "120", "--ttl", "1s", "--late", "0"])
+        .arg("--json")
         .arg(&json)
         .arg("--data")
         .arg(&data)
@@ -26,10 +27,14 @@ fn a_small_sale_holds_with_its_leader_killed() {
         ("orders_in_database", Value::from(40)),
         ("duplicate_orders", Value::from(0)),
         ("leader_killed", Value::from(true)),
+        ("gateways_killed", Value::from(2)),
+        ("charged_not_ordered", Value::from(0)),
+        ("ordered_not_charged", Value::from(0)),
         ("state_hashes_equal", Value::from(true)),
     ] {
         assert_eq!(report[field], wanted, "{field}");
     }
+    assert_eq!(report["payments"]["late"], 0, "as was asked for");
     let attempts = report["attempts"].as_u64().expect("a number");
     let refused: u64 = report["refusals"].as_object().expect("a map").values().filter_map(Value::as_u64).sum();
     assert!(attempts >= 600);

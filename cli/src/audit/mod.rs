@@ -110,7 +110,7 @@ pub async fn run(args: AuditArgs, output: Output) -> Result<(), CliError> {
         Some(url) => Some(orders::compare(&client, url, patience, args.payments.grace()).await?),
         None => None,
     };
-    let payments = payments::compare(&args.payments, &client, args.database.as_deref(), patience).await?;
+    let payments = args.payments.compare(&client, args.database.as_deref(), patience).await?;
     let audit = Audit { replicas, orders, payments };
     output.print(|| audit.tables(), || audit.json());
     let problems: Vec<String> = audit.problems().collect();

@@ -52,6 +52,24 @@ impl PaymentsArgs {
     pub fn grace(&self) -> Millis {
         if self.payments { self.grace } else { Millis(0) }
     }
+
+    /// Compares as these say, if that is wanted.
+    pub(super) async fn compare(
+        &self,
+        client: &Client,
+        database: Option<&str>,
+        patience: Duration,
+    ) -> Result<Option<Payments>, CliError> {
+        let (true, Some(database), Some(provider)) = (self.payments, database, &self.provider_url) else {
+            return Ok(None);
+        };
+        let rules = Rules { grace: self.grace, refund_limit: self.refund_limit };
+        let found = compare(client, database, provider, rules, patience).await?;
+        if let Some(file) = &self.metrics_file {
+            textfile::write(file, &found)?;
+        }
+        Ok(Some(found))
+    }
 }
 
 /// A difference.
@@ -139,24 +157,19 @@ struct Books {
     parked: HashSet<ReservationId>,
 }
 
-/// Compares, if that is wanted: again and again until all fits or patience ends, and twice at least before it says that
-/// something does not.
+/// Compares the shards, this database and the ledger of the provider at this URL: again and again until all fits or patience
+/// ends, and twice at least before it says that something does not.
 pub async fn compare(
-    args: &PaymentsArgs,
     client: &Client,
-    database: Option<&str>,
+    database: &str,
+    provider: &str,
+    rules: Rules,
     patience: Duration,
-) -> Result<Option<Payments>, CliError> {
-    let (true, Some(url), Some(provider)) = (args.payments, database, &args.provider_url) else { return Ok(None) };
-    let store = orders::open(url)?;
-    let rules = Rules { grace: args.grace, refund_limit: args.refund_limit };
+) -> Result<Payments, CliError> {
+    let store = orders::open(database)?;
     let found = watch(client, &store, provider, rules, patience).await;
     store.close().await;
-    let found = found?;
-    if let Some(file) = &args.metrics_file {
-        textfile::write(file, &found)?;
-    }
-    Ok(Some(found))
+    found
 }
 
 async fn watch(

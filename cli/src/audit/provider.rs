@@ -1,7 +1,9 @@
-//! The payment provider's ledger, as `doorbuster payment-simulator` lists it: every key that was decided, page by page.
+//! What the payment provider says, `doorbuster payment-simulator`: its ledger, every key that was decided, page by page; and
+//! what it has counted.
 
 use crate::error::CliError;
 use bytes::Bytes;
+use doorbuster_payment_simulator::routes::Happened;
 use doorbuster_protocol::types::{ReservationId, Timestamp};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
@@ -9,6 +11,7 @@ use hyper::header::HOST;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -79,14 +82,24 @@ pub async fn ledger(url: &str) -> Result<Vec<Charge>, CliError> {
     let mut all: Vec<Charge> = Vec::new();
     loop {
         let after = all.last().map_or(0, |last| last.number);
-        let page = page(authority, after).await.map_err(|problem| {
-            CliError::unavailable(format!("--provider-url {url}: the ledger cannot be read: {problem}; is it running?"))
-        })?;
-        if page.is_empty() {
+        let page: Page =
+            get(authority, &format!("/v1/charges?after={after}&limit={PAGE}")).await.map_err(|problem| {
+                CliError::unavailable(format!(
+                    "--provider-url {url}: the ledger cannot be read: {problem}; is it running?"
+                ))
+            })?;
+        if page.charges.is_empty() {
             return Ok(all);
         }
-        all.extend(page);
+        all.extend(page.charges);
     }
+}
+
+/// What the provider at `http://host:port` has counted since it started.
+pub async fn happened(url: &str) -> Result<Happened, CliError> {
+    get(authority(url)?, "/admin/tally").await.map_err(|problem| {
+        CliError::unavailable(format!("the provider at {url} does not say what it counted: {problem}; is it running?"))
+    })
 }
 
 fn authority(url: &str) -> Result<&str, CliError> {
@@ -96,13 +109,14 @@ fn authority(url: &str) -> Result<&str, CliError> {
     (is_plain && !authority.contains(['/', '?', '@'])).then_some(authority).ok_or_else(wrong)
 }
 
-async fn page(authority: &str, after: i64) -> Result<Vec<Charge>, String> {
+/// What is at a path, asked for until it comes.
+async fn get<T: DeserializeOwned>(authority: &str, path: &str) -> Result<T, String> {
     let mut pause = PAUSE;
     let mut tries = 1;
     loop {
-        let asked = tokio::time::timeout(ANSWER_WITHIN, ask(authority, after)).await;
+        let asked = tokio::time::timeout(ANSWER_WITHIN, ask(authority, path)).await;
         let problem = match asked {
-            Ok(Ok(charges)) => return Ok(charges),
+            Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(problem)) => problem,
             Err(_) => format!("no answer within {}s", ANSWER_WITHIN.as_secs()),
         };
@@ -115,23 +129,20 @@ async fn page(authority: &str, after: i64) -> Result<Vec<Charge>, String> {
     }
 }
 
-async fn ask(authority: &str, after: i64) -> Result<Vec<Charge>, String> {
+async fn ask<T: DeserializeOwned>(authority: &str, path: &str) -> Result<T, String> {
     let said = |error: &dyn std::fmt::Display| error.to_string();
     let stream = TcpStream::connect(authority).await.map_err(|error| said(&error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| said(&error))?;
     // It ends with its sender; what went wrong on it the sender hears.
     tokio::spawn(connection);
-    let request = Request::get(format!("/v1/charges?after={after}&limit={PAGE}"))
-        .header(HOST, authority)
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| said(&error))?;
+    let request =
+        Request::get(path).header(HOST, authority).body(Empty::<Bytes>::new()).map_err(|error| said(&error))?;
     let (head, body) = sender.send_request(request).await.map_err(|error| said(&error))?.into_parts();
     if head.status != StatusCode::OK {
         return Err(format!("it answers {}", head.status));
     }
     let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| said(&error))?.to_bytes();
-    let page: Page = serde_json::from_slice(&body).map_err(|error| format!("its answer makes no sense: {error}"))?;
-    Ok(page.charges)
+    serde_json::from_slice(&body).map_err(|error| format!("its answer makes no sense: {error}"))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use super::DemoArgs;
 use crate::entropy;
 use crate::error::CliError;
+use doorbuster_gateway::ids;
 use doorbuster_protocol::command::{LatePaymentPolicy, ProductSpec, Reserve};
 use doorbuster_protocol::types::{Currency, Millis, Money, ProductId, Quantity, ReservationId, Timestamp, UserId};
 use std::time::Duration;
@@ -14,8 +15,18 @@ pub const PRODUCT: ProductId = ProductId(1);
 pub const PRODUCT_TO_TRY: ProductId = ProductId(2);
 /// How long all buyers take to arrive unless a rate is given.
 const ARRIVE_WITHIN: Duration = Duration::from_secs(25);
-/// A payment may pin a reservation this long: longer than the cluster may be without a leader.
-const PAYMENT_CAP: Millis = Millis(60_000);
+/// A payment may pin a reservation this long: longer than the cluster is without a leader or the shop without a gateway, and
+/// than a payment waits for others at the gateway.
+const PAYMENT_CAP: Millis = Millis(10_000);
+/// After how long the provider says what came of a payment that it is late with: the reservation is gone then.
+pub const LATE: Millis = Millis(12_000);
+const _: () = assert!(LATE.0 > PAYMENT_CAP.0, "what comes within the cap is not late");
+/// Cards that a buyer has.
+const CARDS: u16 = 3;
+/// Units that can surely be paid for in a second, on a machine that does everything else, too.
+const PAID_PER_SECOND: u64 = 1500;
+/// How long a reservation is held at least.
+const SHORTEST_TTL: Millis = Millis(3000);
 
 /// The sale to be run.
 #[derive(Clone, Debug)]
@@ -30,6 +41,12 @@ pub struct Plan {
     pub rate: u64,
     /// How long a reservation is held.
     pub ttl: Millis,
+    /// Charges in a hundred that the provider declines.
+    pub declined: u8,
+    /// Requests in a hundred to the provider that get no answer at first, and may have taken effect.
+    pub unknown: u8,
+    /// Charges in a hundred that the provider tells the outcome of when the reservation is gone.
+    pub late: u8,
     /// The seed of all behaviour.
     pub seed: u64,
     /// Distinguishes this run's ids from any other's.
@@ -59,10 +76,17 @@ pub enum Channel {
 pub enum Mood {
     /// Pays after so long.
     Pays(Duration),
-    /// The first card is declined, the second is not.
-    PaysWithSecondCard,
-    /// The card is declined; gives the units back.
-    DeclinedAndReleases,
+    /// Closes the browser; the units come back by time.
+    WalksAway,
+}
+
+/// What a buyer does whose card was declined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Tries another card.
+    AnotherCard,
+    /// Gives the units back.
+    GivesBack,
     /// Closes the browser; the units come back by time.
     WalksAway,
 }
@@ -85,7 +109,10 @@ impl Plan {
             buyers,
             http_percent: args.http_percent.into(),
             rate: args.rate.unwrap_or(default_rate).max(1),
-            ttl: args.ttl,
+            ttl: args.ttl.unwrap_or_else(|| time_to_pay(units)),
+            declined: args.declined,
+            unknown: args.unknown,
+            late: args.late,
             seed: args.seed.unwrap_or_else(entropy::number),
             run: entropy::number(),
         })
@@ -125,10 +152,10 @@ impl Plan {
         )
     }
 
-    /// When the demo gives up on a sale that does not end: several times what its arrivals take.
+    /// When the demo gives up on a sale that does not end: several times what its arrivals and payments take.
     #[must_use]
     pub fn longest(&self) -> Duration {
-        self.arrival(self.buyers) * 4 + Duration::from_secs(90)
+        self.arrival(self.buyers) * 4 + Duration::from_millis(20) * self.units + Duration::from_secs(90)
     }
 
     /// A product for a person to try things with after the sale: held long enough to type.
@@ -154,18 +181,20 @@ impl Plan {
         let luck = if buyer.visit == 0 { draw % 100 } else { draw % 80 };
         let think = Duration::from_millis(self.draw(buyer, 2) % (self.ttl.0 / 2).max(1));
         match luck {
-            0..50 => Mood::Pays(Duration::ZERO),
-            50..70 => Mood::Pays(think),
-            70..80 => Mood::PaysWithSecondCard,
-            80..86 => Mood::DeclinedAndReleases,
+            0..60 => Mood::Pays(Duration::ZERO),
+            60..86 => Mood::Pays(think),
             _ => Mood::WalksAway,
         }
     }
 
-    /// How long the payment provider takes.
+    /// What a buyer does when this attempt to pay, from 1 on, was declined.
     #[must_use]
-    pub fn charge(&self, buyer: Buyer) -> Duration {
-        Duration::from_millis(100 + self.draw(buyer, 3) % 300)
+    pub fn next(&self, buyer: Buyer, attempt: u16) -> Next {
+        match self.draw(buyer, 50 + u64::from(attempt)) % 10 {
+            0..6 if attempt < CARDS => Next::AnotherCard,
+            0..8 => Next::GivesBack,
+            _ => Next::WalksAway,
+        }
     }
 
     /// Whether the buyer clicks twice: the second must have no effect of its own.
@@ -186,13 +215,13 @@ impl Plan {
         Duration::from_millis(50 + self.draw(buyer, 100 + u64::from(tries)) % 200)
     }
 
-    /// The user's id over TCP.
+    /// The user's id: the one that the gateway knows them by.
     #[must_use]
     pub fn user(&self, index: u64) -> UserId {
-        UserId((u128::from(self.run) << 64) | u128::from(index + 1))
+        ids::user(&self.subject(index))
     }
 
-    /// The user's name over HTTP, the `sub` of the token.
+    /// The user's name, the `sub` of the token.
     #[must_use]
     pub fn subject(&self, index: u64) -> String {
         format!("buyer-{:016x}-{index}", self.run)
@@ -234,6 +263,11 @@ impl Plan {
     }
 }
 
+/// How long so many units are held, so that whoever pays at once has paid in time.
+fn time_to_pay(units: u32) -> Millis {
+    SHORTEST_TTL.max(Millis(u64::from(units) * 1000 / PAID_PER_SECOND))
+}
+
 impl Buyer {
     /// The same user, next time; `None` when they have had enough.
     #[must_use]
@@ -247,7 +281,9 @@ mod tests {
     use super::*;
 
     fn plan() -> Plan {
-        Plan { units: 10, buyers: 1000, http_percent: 10, rate: 100, ttl: Millis(4000), seed: 7, run: 9 }
+        let ttl = Millis(4000);
+        let (declined, unknown, late) = (10, 5, 3);
+        Plan { units: 10, buyers: 1000, http_percent: 10, rate: 100, ttl, declined, unknown, late, seed: 7, run: 9 }
     }
 
     #[test]
@@ -259,12 +295,24 @@ mod tests {
         assert_eq!(plan.arrival(0), Duration::ZERO);
         assert_eq!(plan.arrival(250), Duration::from_millis(2500));
         let moods: Vec<Mood> = (0..1000).map(|index| plan.mood(Buyer { index, visit: 0 })).collect();
-        for wanted in [Mood::PaysWithSecondCard, Mood::DeclinedAndReleases, Mood::WalksAway, Mood::Pays(Duration::ZERO)]
-        {
+        for wanted in [Mood::WalksAway, Mood::Pays(Duration::ZERO)] {
             assert!(moods.iter().filter(|mood| **mood == wanted).count() > 30, "{wanted:?}");
         }
+        let first: Vec<Next> = (0..1000).map(|index| plan.next(Buyer { index, visit: 0 }, 1)).collect();
+        for wanted in [Next::AnotherCard, Next::GivesBack, Next::WalksAway] {
+            assert!(first.iter().filter(|next| **next == wanted).count() > 30, "{wanted:?}");
+        }
+        let last = (0..1000).map(|index| plan.next(Buyer { index, visit: 0 }, CARDS));
+        assert!(last.into_iter().all(|next| next != Next::AnotherCard), "they have no more cards");
         let again = (0..1000).map(|index| plan.mood(Buyer { index, visit: 1 }));
         assert!(again.into_iter().all(|mood| mood != Mood::WalksAway), "who comes again buys");
+    }
+
+    #[test]
+    fn the_more_units_the_longer_they_are_held() {
+        for (units, ttl) in [(1, 3000), (100, 3000), (4500, 3000), (50_000, 33_333)] {
+            assert_eq!(time_to_pay(units), Millis(ttl), "{units}");
+        }
     }
 
     #[test]

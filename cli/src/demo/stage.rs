@@ -1,21 +1,26 @@
-//! Where the demo plays: the folder, the servers, the gateway, the client; set up before the sale, struck after it.
+//! Where the demo plays: the folder, the servers, the gateway, the payment provider, the client; set up before the sale, struck
+//! after it.
 
 use super::DemoArgs;
+use super::buyers::browser::Browser;
 use super::buyers::http::HttpShop;
 use super::buyers::tcp::TcpShop;
+use super::buyers::till::Till;
 use super::buyers::{Crowd, Doors, Sale};
-use super::cluster::{Cluster, ClusterConfig};
+use super::cluster::{Cluster, ClusterConfig, free_ports};
 use super::database;
 use super::front::{Front, FrontConfig};
 use super::ledger::Ledger;
 use super::plan::{PRODUCT_TO_TRY, Plan};
 use super::progress::Progress;
+use super::provider::{self, Place, Provider};
 use super::stats::Stats;
+use crate::audit::judgement::Rules;
 use crate::audit::orders::Orders;
-use crate::audit::{Audit, orders, replicas};
+use crate::audit::{Audit, orders, payments, replicas};
 use crate::error::CliError;
 use crate::overlay::Overlay;
-use crate::{clock, token};
+use crate::{clock, entropy, token};
 use doorbuster_client::{Client, Config, RetryBudget};
 use doorbuster_protocol::types::Millis;
 use jsonwebtoken::EncodingKey;
@@ -25,10 +30,19 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use toml::Table;
+use toml::{Table, Value};
 
 /// How long replicas may take to be seen at an equal index: one was killed and may still catch up.
 const REPLICAS_WITHIN: Duration = Duration::from_secs(30);
+/// When payments are compared, nothing is under way any more: nothing is spared for being young.
+const AT_THE_END: Rules = Rules { grace: Millis(0), refund_limit: Millis(0) };
+/// Payments under way at once: so many that none waits long for the provider, so few that those before it are done before a
+/// reservation's pin ends.
+const PAYMENTS_IN_FLIGHT: i64 = 2048;
+/// A gateway takes up what another has left behind after this time, in ms: a buyer who has waited asks sooner. And how often
+/// it looks.
+const SWEEP_AFTER_MS: i64 = 3000;
+const SWEEP_EVERY_MS: i64 = 500;
 
 /// Everything that runs.
 pub struct Stage {
@@ -40,6 +54,7 @@ pub struct Stage {
     address: String,
     database: String,
     secret: Vec<u8>,
+    provider: Provider,
     cluster: Cluster,
 }
 
@@ -69,6 +84,48 @@ impl Folder {
     }
 }
 
+/// Where gateway and payment provider find each other, before either runs.
+struct Counter {
+    folder: PathBuf,
+    port: u16,
+    secrets_file: PathBuf,
+}
+
+impl Counter {
+    fn new(folder: &Path) -> Result<Self, CliError> {
+        let folder = folder.join("provider");
+        let secrets_file = folder.join("webhook.secrets");
+        let [port] = free_ports::<1>()?;
+        std::fs::create_dir_all(&folder)
+            .and_then(|()| std::fs::write(&secrets_file, entropy::secret()))
+            .map_err(|error| CliError::failed(format!("cannot write {}: {error}", secrets_file.display())))?;
+        Ok(Self { folder, port, secrets_file })
+    }
+
+    /// What the gateway must know.
+    fn settings(&self) -> Table {
+        let table = |fields: Vec<(&str, Value)>| {
+            Table::from_iter(fields.into_iter().map(|(field, value)| (field.to_owned(), value)))
+        };
+        let simulator = table(vec![("url", provider::url(self.port).into())]);
+        let payment = table(vec![
+            ("max_in_flight", PAYMENTS_IN_FLIGHT.into()),
+            ("sweep_after_ms", SWEEP_AFTER_MS.into()),
+            ("sweep_every_ms", SWEEP_EVERY_MS.into()),
+            ("webhook_secrets_file", self.secrets_file.display().to_string().into()),
+            ("simulator", simulator.into()),
+        ]);
+        // Webhooks come from one address, and more of them than one buyer would send.
+        let limits = table(vec![("exempt", vec!["127.0.0.1"].into())]);
+        table(vec![("payment", payment.into()), ("limits", limits.into())])
+    }
+
+    async fn provider(&self, binary: &Path, gateway: &str, plan: &Plan) -> Result<Provider, CliError> {
+        let (folder, secrets_file) = (&self.folder, &self.secrets_file);
+        Provider::start(Place { binary, folder, port: self.port, gateway, secrets_file }, plan).await
+    }
+}
+
 impl Stage {
     /// Starts everything.
     pub async fn set(args: &DemoArgs, plan: &Plan, progress: &Progress) -> Result<Self, CliError> {
@@ -88,13 +145,15 @@ impl Stage {
         let place =
             own.as_ref().map_or_else(|| "SQLite".to_owned(), |own| format!("PostgreSQL, schema {}", own.schema));
         progress.step(&format!("starting the gateway, orders go to {place}"));
+        let counter = Counter::new(folder.path())?;
         let front = FrontConfig {
             binary: binary.clone(),
             folder: folder.path().join("gateway"),
             database: own.map(|own| own.url),
-            settings: Table::new(),
+            settings: counter.settings(),
         };
         let front = Front::start(front, &cluster).await?;
+        let provider = counter.provider(&binary, front.address(), plan).await?;
         let client = Client::connect(Config {
             deadline: Duration::from_secs(10),
             // The buyers' own pauses bound what they ask; the library's budget is for callers that do not.
@@ -104,8 +163,10 @@ impl Stage {
         })
         .await?;
         let (address, secret) = (front.address().to_owned(), front.secret().to_vec());
-        let http = HttpShop::new(plan.clone(), address.clone(), &secret, args.http_connections.into());
-        let doors = Doors::new(TcpShop::new(plan.clone(), client.clone()), http);
+        let browser = Browser::new(plan.clone(), address.clone(), &secret, args.http_connections.into());
+        let browser = Arc::new(browser);
+        let tcp = TcpShop::new(plan.clone(), client.clone(), Till::new(Arc::clone(&browser)));
+        let doors = Doors::new(tcp, HttpShop::new(plan.clone(), browser));
         let database = front.database().to_owned();
         Ok(Self {
             binary,
@@ -116,6 +177,7 @@ impl Stage {
             address,
             database,
             secret,
+            provider,
             cluster,
         })
     }
@@ -151,14 +213,26 @@ impl Stage {
         &self.cluster
     }
 
+    /// The gateway.
+    pub const fn front(&self) -> &tokio::sync::Mutex<Front> {
+        &self.front
+    }
+
+    /// The payment provider.
+    pub const fn provider(&self) -> &Provider {
+        &self.provider
+    }
+
     /// Waits for the orders and compares everything with everything.
     pub async fn audit(&self, orders_within: Duration) -> Result<Audit, CliError> {
         let orders = match orders::compare(&self.client, &self.database, orders_within, Millis::default()).await {
             Ok(orders) => orders,
             Err(error) => Orders { problems: vec![format!("the orders: {error}")], ..Orders::default() },
         };
+        let provider = self.provider.url();
+        let payments = payments::compare(&self.client, &self.database, provider, AT_THE_END, orders_within).await?;
         let replicas = replicas::compare(&self.client, REPLICAS_WITHIN).await?;
-        Ok(Audit { replicas, orders: Some(orders), payments: None })
+        Ok(Audit { replicas, orders: Some(orders), payments: Some(payments) })
     }
 
     /// An error of the sale, with the ends of all logs.
@@ -169,6 +243,7 @@ impl Stage {
         if let Ok(front) = self.front.try_lock() {
             error.message += &format!("\n--- the gateway logged last\n{}", front.log_tail(12));
         }
+        error.message += &format!("\n--- the payment provider logged last\n{}", self.provider.log_tail(12));
         error
     }
 
@@ -180,6 +255,7 @@ impl Stage {
         let expires = clock::wall().0 / 1000 + 24 * 3600;
         let (user, admin) = (token::sign(&key, "alice", false, expires)?, token::sign(&key, "root", true, expires)?);
         let (url, product, database) = (format!("http://{}/v1", self.address), PRODUCT_TO_TRY, &self.database);
+        let provider = self.provider.url();
         let binary = self.binary.display();
         let connection = format!(
             "--nodes {} --cluster {} --credential-file '{}'",
@@ -201,14 +277,16 @@ impl Stage {
              curl -X POST {url}/admin/products/{product}/stock -H \"Authorization: Bearer $ADMIN\" -H 'Idempotency-Key: more' \\\n  \
              -H 'Content-Type: application/json' -d '{{\"delta\":5}}'\n\n\
              {binary} status {connection}\n\
-             {binary} audit {connection} \\\n  --database '{database}'\n"
+             {binary} audit {connection} \\\n  --database '{database}' --payments --provider-url {provider}\n\
+             curl {provider}/admin/tally\n"
         ))
     }
 
     /// Ends everything, and keeps the folder if somebody wants to look into it. What does not end by itself is killed.
-    pub async fn strike(self, progress: &Progress, keep: bool) {
+    pub async fn strike(mut self, progress: &Progress, keep: bool) {
         self.client.close().await;
-        for ended in [self.front.lock().await.shutdown().await, self.cluster.shutdown().await] {
+        let front = self.front.lock().await.shutdown().await;
+        for ended in [front, self.provider.shutdown().await, self.cluster.shutdown().await] {
             if let Err(error) = ended {
                 progress.step(&error.message);
             }

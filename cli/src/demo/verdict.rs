@@ -1,12 +1,13 @@
-//! Did the sale hold? Everything the buyers heard against everything the shards and the database have, item
+//! Did the sale hold? Everything the buyers heard against everything the shards, the database and the payment provider have, item
 //! by item, with no knowledge of how it came to be.
 
-use super::disturbance::Kill;
+use super::disturbance::{GatewayKill, Kill};
 use super::ledger::Heard;
 use super::plan::Plan;
 use super::stats::Totals;
 use crate::audit::Audit;
 use crate::names::reservation_text;
+use doorbuster_payment_simulator::routes::Happened;
 use doorbuster_protocol::reply::{ReservationState, ReservationView};
 use doorbuster_protocol::types::{ReservationId, UserId};
 use std::collections::HashMap;
@@ -24,12 +25,16 @@ pub struct Evidence {
     pub ledger_failed: Option<String>,
     /// What the shards have.
     pub reservations: Vec<ReservationView>,
-    /// The recount of all replicas and the comparison with the database.
+    /// The recount of all replicas, and the comparison with the database and the provider's ledger.
     pub audit: Audit,
+    /// What the provider has counted.
+    pub happened: Happened,
     /// What the buyers counted.
     pub totals: Totals,
-    /// The kill, if there was to be one.
+    /// The kill of the leader, if there was to be one.
     pub kill: Option<Kill>,
+    /// The kills of gateways.
+    pub gateways: Vec<GatewayKill>,
     /// From the opening to the last answer.
     pub took: Duration,
     /// What else went wrong on the way.
@@ -68,6 +73,7 @@ pub fn judge(plan: &Plan, evidence: &Evidence) -> Verdict {
     acknowledged(&mut verdict, &evidence.heard, &known);
     unheard(&mut verdict, &evidence.heard, &evidence.reservations);
     sold(&mut verdict, plan, &evidence.reservations);
+    charged(&mut verdict, &evidence.audit);
     let answered = evidence.totals.attempts;
     if answered < plan.buyers {
         verdict.problems.push(format!("only {answered} of {} buyers' attempts were answered", plan.buyers));
@@ -147,6 +153,22 @@ fn sold(verdict: &mut Verdict, plan: &Plan, reservations: &[ReservationView]) {
         greedy.add(format!("user {:032x} bought {units} units, the limit is one", user.0));
     }
     verdict.problems.extend(greedy.into_problems());
+}
+
+/// The provider has the money for everything that is sold, and for nothing else. What differs in which way the audit tells.
+fn charged(verdict: &mut Verdict, audit: &Audit) {
+    let Some(payments) = &audit.payments else {
+        verdict.problems.push("the payments were not compared with the provider's ledger".to_owned());
+        return;
+    };
+    if payments.in_motion > 0 {
+        verdict.problems.push(format!("{} payments were still under way, and could not be judged", payments.in_motion));
+    }
+    // One unit each.
+    if payments.charged != verdict.confirmed {
+        let (charged, sold) = (payments.charged, verdict.confirmed);
+        verdict.problems.push(format!("the provider has the money of {charged} payments, and {sold} units are sold"));
+    }
 }
 
 /// Differences of one kind: the first few in words, the rest as a number.

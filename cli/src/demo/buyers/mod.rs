@@ -4,14 +4,16 @@
 //! certain asks again with the same id; one who hears `all_held` comes again later with a new one, until
 //! everything is sold.
 
+pub mod browser;
 mod crowd;
 pub mod http;
 pub mod tcp;
+pub mod till;
 
 pub use crowd::Crowd;
 
 use super::ledger::{Event, Ledger};
-use super::plan::{Buyer, Channel, Mood, PRODUCT, Plan};
+use super::plan::{Buyer, Channel, Mood, Next, PRODUCT, Plan};
 use super::stats::{Answered, Stats};
 use crate::clock;
 use doorbuster_protocol::types::{Quantity, ReservationId, UserId};
@@ -52,24 +54,15 @@ pub enum Denied {
     Unanswered(String),
 }
 
-/// A card, good or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Card {
-    /// Is charged.
-    Good,
-    /// Is declined.
-    Declined,
-}
-
 /// What came of a payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Paid {
     /// The units are the buyer's.
     Confirmed,
-    /// The card was declined; the reservation is still held.
+    /// The card was declined; the reservation may still be held.
     Declined,
-    /// The reservation was gone before anything was charged.
-    Gone(String),
+    /// The reservation is gone, and nothing was charged.
+    Gone,
     /// Charged, but the reservation was gone and nothing left: the money goes back.
     Refunded,
 }
@@ -79,13 +72,7 @@ pub trait Shop: Send + Sync + 'static {
     /// Claims one unit.
     fn reserve(&self, buyer: Buyer) -> impl Future<Output = Result<Grant, Denied>> + Send;
     /// Pays; `attempt` counts the buyer's payments of this reservation from 1.
-    fn pay(
-        &self,
-        buyer: Buyer,
-        grant: Grant,
-        card: Card,
-        attempt: u16,
-    ) -> impl Future<Output = Result<Paid, Denied>> + Send;
+    fn pay(&self, buyer: Buyer, grant: Grant, attempt: u16) -> impl Future<Output = Result<Paid, Denied>> + Send;
     /// Gives the unit back.
     fn release(&self, buyer: Buyer, grant: Grant) -> impl Future<Output = Result<(), Denied>> + Send;
 }
@@ -239,17 +226,7 @@ async fn live_with<S: Shop>(sale: &Sale, shop: &S, buyer: Buyer, grant: Grant) -
             if !after.is_zero() {
                 tokio::time::sleep(after).await;
             }
-            buy(sale, shop, buyer, grant, 1).await
-        }
-        Mood::PaysWithSecondCard => {
-            let declined = is_declined(sale, shop, buyer, grant).await;
-            declined && buy(sale, shop, buyer, grant, 2).await
-        }
-        Mood::DeclinedAndReleases => {
-            if is_declined(sale, shop, buyer, grant).await {
-                release(sale, shop, buyer, grant).await;
-            }
-            false
+            buy(sale, shop, buyer, grant).await
         }
         Mood::WalksAway => {
             sale.stats.count("walked_away");
@@ -258,51 +235,52 @@ async fn live_with<S: Shop>(sale: &Sale, shop: &S, buyer: Buyer, grant: Grant) -
     }
 }
 
-async fn buy<S: Shop>(sale: &Sale, shop: &S, buyer: Buyer, grant: Grant, attempt: u16) -> bool {
+/// Pays, with one card after the other; false if it came to nothing.
+async fn buy<S: Shop>(sale: &Sale, shop: &S, buyer: Buyer, grant: Grant) -> bool {
     sale.ledger.note(grant.reservation, Event::AskedToBuy);
-    match shop.pay(buyer, grant, Card::Good, attempt).await {
-        Ok(Paid::Confirmed) => {
-            sale.ledger.note(grant.reservation, Event::Confirmed);
-            sale.stats.confirmed();
-            if sale.plan.is_greedy(buyer) {
-                want_more(sale, shop, buyer).await;
+    for attempt in 1.. {
+        match shop.pay(buyer, grant, attempt).await {
+            Ok(Paid::Confirmed) => {
+                sale.ledger.note(grant.reservation, Event::Confirmed);
+                sale.stats.confirmed();
+                if sale.plan.is_greedy(buyer) {
+                    want_more(sale, shop, buyer).await;
+                }
+                return true;
             }
-            true
-        }
-        Ok(Paid::Refunded) => {
-            sale.ledger.note(grant.reservation, Event::Refunded);
-            sale.stats.count("refunded");
-            false
-        }
-        Ok(Paid::Gone(_)) => {
-            sale.stats.count("expired_before_payment");
-            false
-        }
-        Ok(Paid::Declined) => {
-            sale.stats.complain(format!("buyer {}: a good card was declined", buyer.index));
-            false
-        }
-        Err(denied) => {
-            sale.stats.complain(format!("buyer {} paid and heard {denied:?}", buyer.index));
-            // Perhaps sold: not to be tried for again.
-            true
+            Ok(Paid::Refunded) => {
+                sale.ledger.note(grant.reservation, Event::Refunded);
+                sale.stats.count("refunded");
+                break;
+            }
+            Ok(Paid::Gone) => {
+                sale.stats.count("expired_before_payment");
+                break;
+            }
+            Ok(Paid::Declined) => {
+                sale.stats.count("declined_payments");
+                if !goes_on(sale, shop, buyer, grant, attempt).await {
+                    break;
+                }
+            }
+            Err(denied) => {
+                sale.stats.complain(format!("buyer {} paid and heard {denied:?}", buyer.index));
+                // Perhaps sold: not to be tried for again.
+                return true;
+            }
         }
     }
+    false
 }
 
-async fn is_declined<S: Shop>(sale: &Sale, shop: &S, buyer: Buyer, grant: Grant) -> bool {
-    sale.stats.count("declined_payments");
-    match shop.pay(buyer, grant, Card::Declined, 1).await {
-        Ok(Paid::Declined) => true,
-        Ok(Paid::Gone(_)) => {
-            sale.stats.count("expired_before_payment");
-            false
-        }
-        other => {
-            sale.stats.complain(format!("buyer {} paid with a bad card and heard {other:?}", buyer.index));
-            false
-        }
+/// What a buyer does whose card was declined; whether there is another card.
+async fn goes_on<S: Shop>(sale: &Sale, shop: &S, buyer: Buyer, grant: Grant, attempt: u16) -> bool {
+    match sale.plan.next(buyer, attempt) {
+        Next::AnotherCard => return true,
+        Next::GivesBack => release(sale, shop, buyer, grant).await,
+        Next::WalksAway => sale.stats.count("walked_away"),
     }
+    false
 }
 
 async fn release<S: Shop>(sale: &Sale, shop: &S, buyer: Buyer, grant: Grant) {

@@ -1,0 +1,86 @@
+//! Where everybody pays, however they reserved: at the gateway, with a card. What comes of it the buyer asks for until it is
+//! known: also after the reservation has expired with the card's charge still under way, because the money may be taken then,
+//! and must buy the unit or go back.
+
+use super::browser::{Answer, Browser};
+use super::{Denied, Grant, PATIENCE, Paid};
+use crate::clock;
+use crate::demo::plan::{Buyer, LATE, PRODUCT};
+use crate::names::reservation_text;
+use hyper::{Method, StatusCode};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Looks at a payment under way before it is asked for again, which takes it up where it stands.
+const LOOKS: u32 = 10;
+/// How long a buyer whose reservation expired during a payment looks whether the money was taken after all: the provider
+/// says so [`LATE`] after the charge at the latest, and what it says may have to be asked for.
+const MONEY_WITHIN: Duration = Duration::from_secs(LATE.0 / 1000 + 10);
+
+/// The way to pay.
+#[derive(Clone)]
+pub struct Till {
+    browser: Arc<Browser>,
+}
+
+impl Till {
+    /// At the gateway that this reaches.
+    #[must_use]
+    pub const fn new(browser: Arc<Browser>) -> Self {
+        Self { browser }
+    }
+
+    /// Pays; `attempt` counts the payments of this reservation from 1.
+    pub async fn pay(&self, buyer: Buyer, grant: Grant, attempt: u16) -> Result<Paid, Denied> {
+        let reservation = format!("/v1/reservations/{}", reservation_text(PRODUCT, grant.reservation));
+        let mut answer = self.ask_to_pay(buyer, &reservation, attempt).await?;
+        let deadline = clock::now() + PATIENCE;
+        while answer.status == StatusCode::ACCEPTED && clock::now() < deadline {
+            answer = self.follow(buyer, &reservation, attempt).await?;
+        }
+        match (answer.status, answer.state()) {
+            (StatusCode::PAYMENT_REQUIRED, _) | (_, Some("held")) => Ok(Paid::Declined),
+            (_, Some("confirmed")) => Ok(Paid::Confirmed),
+            (_, Some("refund_due" | "refunded")) => Ok(Paid::Refunded),
+            (_, Some("expired" | "released")) => self.is_charged_after_all(buyer, &reservation, attempt).await,
+            _ => match answer.code().as_str() {
+                "reservation_expired" => self.is_charged_after_all(buyer, &reservation, attempt).await,
+                "refunding" => Ok(Paid::Refunded),
+                code => Err(Denied::Refused(code.to_owned())),
+            },
+        }
+    }
+
+    async fn ask_to_pay(&self, buyer: Buyer, reservation: &str, attempt: u16) -> Result<Answer, Denied> {
+        let body = json!({ "card_token": "tok_visa", "attempt": attempt });
+        self.browser.ask(buyer, Method::POST, &format!("{reservation}/payment"), Some(&body)).await
+    }
+
+    /// Looks at a payment that is under way until it has ended.
+    async fn follow(&self, buyer: Buyer, reservation: &str, attempt: u16) -> Result<Answer, Denied> {
+        for look in 1..=LOOKS {
+            self.browser.pause(buyer, look).await;
+            let seen = self.browser.ask(buyer, Method::GET, reservation, None).await?;
+            if seen.state() != Some("paying") {
+                return Ok(seen);
+            }
+        }
+        self.ask_to_pay(buyer, reservation, attempt).await
+    }
+
+    /// The reservation is gone. If this payment had begun, its money may still be taken.
+    async fn is_charged_after_all(&self, buyer: Buyer, reservation: &str, attempt: u16) -> Result<Paid, Denied> {
+        let deadline = clock::now() + MONEY_WITHIN;
+        for look in 1.. {
+            let seen = self.browser.ask(buyer, Method::GET, reservation, None).await?;
+            match seen.state() {
+                Some("confirmed") => return Ok(Paid::Confirmed),
+                Some("refund_due" | "refunded") => return Ok(Paid::Refunded),
+                _ if seen.attempts() < attempt.into() || clock::now() > deadline => break,
+                _ => self.browser.pause(buyer, look).await,
+            }
+        }
+        Ok(Paid::Gone)
+    }
+}
