@@ -21,6 +21,14 @@ struct Contents {
 }
 
 impl MemoryDisk {
+    /// A bit of a file rots.
+    pub fn flip(&self, path: &Path, offset: usize) {
+        let files = self.0.lock();
+        let mut contents = files[path].0.lock();
+        contents.bytes[offset] ^= 1;
+        contents.synced[offset] ^= 1;
+    }
+
     /// Power is gone and comes back.
     pub fn crash(&self) {
         for file in self.0.lock().values() {

@@ -2,6 +2,7 @@
 
 mod disk;
 mod dispute;
+mod rot;
 mod world;
 
 use std::time::Duration;

@@ -116,13 +116,28 @@ impl World {
 
     /// Rewrites a stopped node's newest snapshot of shard 0: valid in every way, but of another state.
     pub fn tamper(&self, node: NodeId, change: impl FnOnce(&mut Inventory)) {
-        let (disk, limits) = (Arc::new(self.places[&node].disk.clone()), config(node).limits);
-        let store = SnapshotStore::open(disk, &config(node).snapshot_folder(0), 0).unwrap();
+        let (store, limits) = (self.snapshot_store(node), config(node).limits);
         let (file, contents) = store.load().unwrap().expect("it has taken a snapshot");
         let mut inventory = Inventory::restore(ShardId(0), limits, &contents).unwrap();
         change(&mut inventory);
         let frozen = inventory.freeze();
         store.write_with(file.mark, |out| frozen.write_to(out)).unwrap();
+    }
+
+    /// One byte of a running node's newest snapshot of shard 0 goes wrong on its disk.
+    pub fn rot(&self, node: NodeId, offset: usize) {
+        let file = self.snapshot_store(node).newest().unwrap().expect("it has taken a snapshot");
+        self.places[&node].disk.flip(&file.path, offset);
+    }
+
+    /// Whether a node's newest snapshot of shard 0 is whole on its disk.
+    pub fn has_whole_snapshot(&self, node: NodeId) -> bool {
+        matches!(self.snapshot_store(node).load(), Ok(Some(_)))
+    }
+
+    fn snapshot_store(&self, node: NodeId) -> SnapshotStore {
+        let disk = Arc::new(self.places[&node].disk.clone());
+        SnapshotStore::open(disk, &config(node).snapshot_folder(0), 0).unwrap()
     }
 
     pub fn isolate(&mut self, node: NodeId) {
@@ -297,8 +312,15 @@ impl World {
             return self.plan(MILLI, 0, Event::Sent { from, to, shard, outcome });
         };
         let mut contents = Vec::new();
-        while let Some(chunk) = reader.next_chunk().unwrap() {
-            contents.extend_from_slice(&chunk);
+        loop {
+            match reader.next_chunk() {
+                Ok(Some(chunk)) => contents.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(_) => {
+                    let outcome = TransferOutcome::Unreadable;
+                    return self.plan(MILLI, 0, Event::Sent { from, to, shard, outcome });
+                }
+            }
         }
         let mut bytes = Vec::new();
         offer.encode(&mut bytes);
