@@ -164,6 +164,46 @@ fn a_crash_at_any_point_leaves_the_old_or_the_new_one() {
 }
 
 #[test]
+fn what_an_ended_process_left_behind_is_never_taken_for_a_snapshot() {
+    let (begun, whole) = (contents(1, 1_000), contents(2, 900));
+    for seed in 0..600 {
+        let disk = FaultDisk::default();
+        store(&disk).write_with(mark(1), |out| out.write_all(b"old")).unwrap();
+        // A process is killed while it writes. The next one begins the same snapshot, and then power goes.
+        let mut writer = store(&disk).begin(mark(2)).unwrap();
+        writer.write_all(&begun).unwrap();
+        std::mem::forget(writer);
+        disk.sync_dir(Path::new(DIRECTORY)).unwrap();
+        let again = store(&disk);
+        disk.crash_after(4 + seed % 3);
+        let _ = again.write_with(mark(2), |out| out.write_all(&whole));
+        disk.crash(&mut Dice(seed));
+        let found = store(&disk).load().unwrap_or_else(|error| panic!("seed {seed}: a crash is not damage: {error}"));
+        let contents = found.map(|(file, contents)| (file.mark.index, contents));
+        assert!(contents == Some((1, b"old".to_vec())) || contents == Some((2, whole.clone())), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_snapshot_that_was_seen_survives_the_next_power_cut() {
+    let mut seen = 0;
+    for seed in 0..100 {
+        let disk = FaultDisk::default();
+        let before = store(&disk);
+        before.write_with(mark(1), |out| out.write_all(b"old")).unwrap();
+        disk.crash_after(1 + seed % 8);
+        let _ = before.write_with(mark(2), |out| out.write_all(b"new"));
+        // The process ends, the machine goes on; later power goes.
+        disk.restart();
+        let found = loaded(&store(&disk)).unwrap();
+        seen += u32::from(found.0 == 2);
+        disk.crash(&mut Dice(seed));
+        assert_eq!(loaded(&store(&disk)).unwrap(), found, "seed {seed}");
+    }
+    assert!(seen > 10, "{seen}");
+}
+
+#[test]
 fn every_flipped_bit_is_damage_with_file_and_offset() {
     let disk = FaultDisk::default();
     store(&disk).write_with(mark(12), |out| out.write_all(&contents(3, BLOCK + 300))).unwrap();

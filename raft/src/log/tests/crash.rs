@@ -205,3 +205,20 @@ fn leftovers_of_preparing_are_removed() {
     assert_eq!(flush(&mut core), []);
     assert_eq!(disk.files(), [segment(1), segment(2)]);
 }
+
+#[test]
+fn what_an_ended_process_left_behind_is_never_taken_for_a_segment() {
+    for seed in 0..600 {
+        let disk = FaultDisk::default();
+        disk.create(&segment(1).with_extension("log.tmp"), 100).unwrap();
+        disk.sync_dir(segment(1).parent().unwrap()).unwrap();
+        // The next one begins anew, and power goes as the segment gets its name.
+        disk.crash_after(5 + seed % 2);
+        super::format(&disk, &small()).unwrap_err();
+        disk.crash(&mut Dice(seed));
+        match reopen(&disk) {
+            Ok(_) | Err(LogError::Missing { .. }) => {}
+            Err(error) => panic!("seed {seed}: a crash is not damage: {error}"),
+        }
+    }
+}
