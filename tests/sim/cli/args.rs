@@ -56,7 +56,7 @@ pub enum Task {
     /// Plant classic bugs, one at a time, and see each of them caught (builds itself with the feature `planted`)
     Planted {
         /// Most seeds to try for one bug
-        #[arg(long, default_value_t = 1000)]
+        #[arg(long, default_value_t = 4000)]
         limit: u64,
         /// Only these bugs, by name
         only: Vec<String>,

@@ -113,7 +113,7 @@ impl Provider {
     }
 
     fn later(&mut self, key: Key, pays: bool, port: &mut Port<'_>) {
-        let millis = port.rng().between(50, 8_000);
+        let millis = port.rng().between(50, 15_000);
         self.pending.push((Moment(port.now().0 + millis * 1_000_000), key, pays));
     }
 
@@ -150,9 +150,9 @@ impl Provider {
 fn fate(rng: &mut Rng) -> (Fate, Duration) {
     let millis = if rng.percent(80) { rng.between(5, 150) } else { rng.between(150, 3_000) };
     let fate = match rng.below(100) {
-        0..80 => Fate::Answered,
-        80..85 => Fate::RequestLost,
-        85..90 => Fate::AnswerLost,
+        0..75 => Fate::Answered,
+        75..80 => Fate::RequestLost,
+        80..85 => Fate::AnswerLost,
         _ => Fate::RequestLate,
     };
     (fate, Duration::from_millis(millis))

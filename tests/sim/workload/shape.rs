@@ -83,7 +83,7 @@ impl Shape {
             wishes: rng.between(20, 70),
             span: scenario.span,
             mix,
-            deaths: [0, 4, 15][rng.index(3)],
+            deaths: [0, 8, 25][rng.index(3)],
             database_failures: [0, 10, 40][rng.index(3)],
             gateways_alone: false,
             reads: 1,
