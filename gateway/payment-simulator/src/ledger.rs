@@ -1,5 +1,5 @@
-//! What was decided under which key, in SQLite: each decision is one transaction, synced to disk before it is told, with the
-//! event that tells it. A key is decided once; the schema itself makes a second decision, and a second refund, impossible.
+//! What was decided under which key, in SQLite: each decision is written whole, with the event that tells it, and synced to disk
+//! before it is told. A key is decided once; the schema itself makes a second decision, and a second refund, impossible.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,11 +7,12 @@ use std::time::Duration;
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{FromRow, Sqlite, Transaction};
+use sqlx::{FromRow, SqliteConnection};
 
 use crate::clock;
 use crate::faults::{Operation, Telling};
 use crate::outbox;
+use crate::writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// How long a writer waits for another one.
@@ -22,6 +23,7 @@ const CONNECTIONS: u32 = 4;
 #[derive(Clone, Debug)]
 pub struct Ledger {
     pub(crate) pool: SqlitePool,
+    pub(crate) writer: Writer,
 }
 
 /// An entry of the ledger.
@@ -94,7 +96,7 @@ impl Ledger {
         };
         let pool = pool.connect_with(options).await?;
         MIGRATIONS.run(&pool).await?;
-        Ok(Self { pool })
+        Ok(Self { writer: Writer::start(pool.clone()), pool })
     }
 
     /// How often this was asked by now, this time included.
@@ -109,7 +111,8 @@ impl Ledger {
         };
         let statement = "INSERT INTO arrivals (operation, key, times) VALUES (?1, ?2, 1) \
             ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times";
-        sqlx::query_scalar(statement).bind(name).bind(key).fetch_one(&self.pool).await
+        let query = sqlx::query_scalar(statement).bind(name).bind(key.to_owned());
+        self.writer.write(|connection| Box::pin(query.fetch_one(connection))).await
     }
 
     /// Decides a key, unless it is decided, and says what it is then. It is in progress for so long; then it is told, if somebody wants to know.
@@ -131,23 +134,28 @@ impl Ledger {
             if after.is_zero() { 0 } else { now + i64::try_from(after.as_millis()).unwrap_or(i64::MAX / 2) };
         let statement = "INSERT INTO charges (key, amount, currency, state, reason, made_at, decides_at) \
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (key) DO NOTHING";
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let decided = sqlx::query(statement)
-            .bind(key)
-            .bind(amount)
-            .bind(currency)
-            .bind(state)
-            .bind(reason)
-            .bind(now)
-            .bind(decides_at)
-            .execute(&mut *transaction)
-            .await?;
-        let made = if decided.rows_affected() == 1 { Made::Now } else { Made::Before };
-        if let Some(telling) = telling.filter(|_| made == Made::Now) {
-            tell(&mut transaction, key, decides_at.max(now), telling).await?;
-        }
-        transaction.commit().await?;
-        Ok((self.find(key).await?.ok_or(sqlx::Error::RowNotFound)?, made))
+        let (key, currency) = (key.to_owned(), currency.to_owned());
+        self.writer
+            .write(move |connection| {
+                Box::pin(async move {
+                    let decided = sqlx::query(statement)
+                        .bind(&key)
+                        .bind(amount)
+                        .bind(currency)
+                        .bind(state)
+                        .bind(reason)
+                        .bind(now)
+                        .bind(decides_at)
+                        .execute(&mut *connection)
+                        .await?;
+                    let made = if decided.rows_affected() == 1 { Made::Now } else { Made::Before };
+                    if let Some(telling) = telling.filter(|_| made == Made::Now) {
+                        tell(connection, &key, decides_at.max(now), telling).await?;
+                    }
+                    Ok((entry(connection, &key, clock::wall()).await?.ok_or(sqlx::Error::RowNotFound)?, made))
+                })
+            })
+            .await
     }
 
     /// What is known of a key.
@@ -163,14 +171,19 @@ impl Ledger {
         let statement = "UPDATE charges SET state = 'refunded', refunded_at = ?1 \
             WHERE key = ?2 AND state = 'taken' AND decides_at <= ?1";
         let now = clock::wall();
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let refunded = sqlx::query(statement).bind(now).bind(key).execute(&mut *transaction).await?;
-        let made = if refunded.rows_affected() == 1 { Made::Now } else { Made::Before };
-        if let Some(telling) = telling.filter(|_| made == Made::Now) {
-            tell(&mut transaction, key, now, telling).await?;
-        }
-        transaction.commit().await?;
-        Ok((self.find(key).await?, made))
+        let key = key.to_owned();
+        self.writer
+            .write(move |connection| {
+                Box::pin(async move {
+                    let refunded = sqlx::query(statement).bind(now).bind(&key).execute(&mut *connection).await?;
+                    let made = if refunded.rows_affected() == 1 { Made::Now } else { Made::Before };
+                    if let Some(telling) = telling.filter(|_| made == Made::Now) {
+                        tell(connection, &key, now, telling).await?;
+                    }
+                    Ok((entry(connection, &key, clock::wall()).await?, made))
+                })
+            })
+            .await
     }
 
     /// Entries behind a number.
@@ -186,13 +199,13 @@ impl Ledger {
     }
 }
 
+/// What a key is at that time, in ms since 1970.
+async fn entry(connection: &mut SqliteConnection, key: &str, at: i64) -> Result<Option<Entry>, sqlx::Error> {
+    sqlx::query_as(entries!("key = ?2")).bind(at).bind(key).fetch_optional(connection).await
+}
+
 /// Writes the event down that tells what a key is at that time.
-async fn tell(
-    transaction: &mut Transaction<'_, Sqlite>,
-    key: &str,
-    at: i64,
-    telling: Telling,
-) -> Result<(), sqlx::Error> {
-    let entry = sqlx::query_as(entries!("key = ?2")).bind(at).bind(key).fetch_one(&mut **transaction).await?;
-    outbox::write(transaction, &entry, at, telling).await
+async fn tell(connection: &mut SqliteConnection, key: &str, at: i64, telling: Telling) -> Result<(), sqlx::Error> {
+    let entry = entry(connection, key, at).await?.ok_or(sqlx::Error::RowNotFound)?;
+    outbox::write(connection, &entry, at, telling).await
 }

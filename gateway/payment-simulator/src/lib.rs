@@ -29,6 +29,7 @@ pub mod routes;
 pub mod sender;
 pub mod signature;
 pub mod tally;
+mod writer;
 
 use faults::{Faults, FaultsError};
 use ledger::Ledger;

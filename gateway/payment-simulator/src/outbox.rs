@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use sqlx::{FromRow, Sqlite, Transaction};
+use sqlx::{FromRow, SqliteConnection};
 
 use crate::clock;
 use crate::faults::Telling;
@@ -54,7 +54,7 @@ struct Body<'a> {
 
 /// Writes down that this was decided, at `at` in ms since 1970.
 pub(crate) async fn write(
-    transaction: &mut Transaction<'_, Sqlite>,
+    connection: &mut SqliteConnection,
     entry: &Entry,
     at: i64,
     telling: Telling,
@@ -68,7 +68,7 @@ pub(crate) async fn write(
     let body = serde_json::to_string(&body).map_err(|error| sqlx::Error::Encode(error.into()))?;
     let statement = "INSERT INTO events (id, body, remaining, due_at) VALUES (?1, ?2, ?3, ?4)";
     let query = sqlx::query(statement).bind(&id).bind(body).bind(telling.times).bind(at + millis(telling.after));
-    query.execute(&mut **transaction).await.map(drop)
+    query.execute(connection).await.map(drop)
 }
 
 impl Ledger {
@@ -81,7 +81,7 @@ impl Ledger {
             (SELECT number FROM events WHERE remaining > 0 AND due_at <= ?1 ORDER BY due_at, number LIMIT ?3) \
             RETURNING number, body, failures";
         let query = sqlx::query_as(statement).bind(clock::wall()).bind(millis(LEASE)).bind(most);
-        query.fetch_all(&self.pool).await
+        self.writer.write(|connection| Box::pin(query.fetch_all(connection))).await
     }
 
     /// How long nothing is due yet; `None` if nothing ever is.
@@ -98,7 +98,7 @@ impl Ledger {
         let statement = "UPDATE events SET remaining = max(remaining - 1, 0), acknowledged = acknowledged + 1, \
             failures = 0, due_at = ?2 WHERE number = ?1 RETURNING acknowledged";
         let query = sqlx::query_scalar(statement).bind(number).bind(clock::wall() + millis(REPEAT));
-        query.fetch_one(&self.pool).await
+        self.writer.write(|connection| Box::pin(query.fetch_one(connection))).await
     }
 
     /// It was not, and is sent again after a pause that doubles each time.
@@ -108,7 +108,7 @@ impl Ledger {
         let pause = (BACKOFF.0 * 2_u32.pow(doublings)).min(BACKOFF.1);
         let statement = "UPDATE events SET failures = failures + 1, due_at = ?2 WHERE number = ?1";
         let query = sqlx::query(statement).bind(due.number).bind(clock::wall() + millis(pause));
-        query.execute(&self.pool).await.map(drop)
+        self.writer.write(|connection| Box::pin(async { query.execute(connection).await.map(drop) })).await
     }
 
     /// Events that have still to be acknowledged.
