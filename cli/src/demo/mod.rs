@@ -69,7 +69,7 @@ pub struct DemoArgs {
     /// First attempts offered a second [default: all buyers within 25 seconds]
     #[arg(long, value_name = "PER_SECOND")]
     pub rate: Option<u64>,
-    /// How long a reservation is held [default: 3s; for more than 4500 units, a second for each 1500]
+    /// How long a reservation is held [default: 3s; for more than 3000 units, a second for each 1000]
     #[arg(long, value_parser = parse_duration, value_name = "DURATION")]
     pub ttl: Option<Millis>,
     /// Cards that the payment provider declines, in a hundred charges

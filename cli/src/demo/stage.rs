@@ -163,10 +163,12 @@ impl Stage {
         })
         .await?;
         let (address, secret) = (front.address().to_owned(), front.secret().to_vec());
-        let browser = Browser::new(plan.clone(), address.clone(), &secret, args.http_connections.into());
-        let browser = Arc::new(browser);
-        let tcp = TcpShop::new(plan.clone(), client.clone(), Till::new(Arc::clone(&browser)));
-        let doors = Doors::new(tcp, HttpShop::new(plan.clone(), browser));
+        let connections = usize::from(args.http_connections);
+        let browser = Arc::new(Browser::new(plan.clone(), address.clone(), &secret, connections));
+        // The other half is for those who reserve, and those who look.
+        let till = Till::new(Arc::clone(&browser), connections.div_ceil(2));
+        let tcp = TcpShop::new(plan.clone(), client.clone(), till.clone());
+        let doors = Doors::new(tcp, HttpShop::new(plan.clone(), browser, till));
         let database = front.database().to_owned();
         Ok(Self {
             binary,

@@ -43,6 +43,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// Whether it is that of an earlier request.
     pub replayed: bool,
+    /// Whether it is the first try's: nothing that was asked before may have had an effect.
+    pub is_first: bool,
     /// JSON, or null.
     pub body: Value,
 }
@@ -99,7 +101,7 @@ impl Browser {
         let mut tries = 0;
         loop {
             let outcome = match self.send(buyer, &token, method.clone(), path, body).await {
-                Ok(answer) if !answer.says_try_again() => return Ok(answer),
+                Ok(answer) if !answer.says_try_again() => return Ok(Answer { is_first: tries == 0, ..answer }),
                 Ok(answer) => format!("{} {}", answer.status, answer.code()),
                 Err(why) => why,
             };
@@ -192,5 +194,5 @@ async fn read(response: Response<hyper::body::Incoming>) -> Result<Answer, hyper
     let status = response.status();
     let bytes = response.into_body().collect().await?.to_bytes();
     let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-    Ok(Answer { status, replayed, body })
+    Ok(Answer { status, replayed, is_first: true, body })
 }

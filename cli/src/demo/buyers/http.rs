@@ -3,6 +3,7 @@
 use super::browser::Browser;
 use super::till::Till;
 use super::{Denied, Grant, Paid, Shop};
+use crate::clock;
 use crate::demo::plan::{Buyer, PRODUCT, Plan};
 use crate::names::{parse_reservation, reservation_text};
 use doorbuster_gateway::ids;
@@ -18,10 +19,10 @@ pub struct HttpShop {
 }
 
 impl HttpShop {
-    /// The shop behind the gateway that this reaches.
+    /// The shop behind the gateway that this reaches, whose buyers pay here.
     #[must_use]
-    pub fn new(plan: Plan, browser: Arc<Browser>) -> Self {
-        Self { plan, till: Till::new(Arc::clone(&browser)), browser }
+    pub const fn new(plan: Plan, browser: Arc<Browser>, till: Till) -> Self {
+        Self { plan, browser, till }
     }
 }
 
@@ -36,7 +37,8 @@ impl Shop for HttpShop {
         let name = parse_reservation(id)
             .map_err(|error| Denied::Unanswered(format!("{} without an id: {error}", answer.status)))?;
         let user = ids::user(&self.plan.subject(buyer.index));
-        Ok(Grant { reservation: name.reservation, user, replayed: answer.replayed })
+        let held_until = clock::now() + self.plan.hold();
+        Ok(Grant { reservation: name.reservation, user, replayed: answer.replayed, held_until })
     }
 
     async fn pay(&self, buyer: Buyer, grant: Grant, attempt: u16) -> Result<Paid, Denied> {

@@ -43,6 +43,8 @@ pub struct Grant {
     pub user: UserId,
     /// Whether the answer said that this was done before.
     pub replayed: bool,
+    /// When it is over surely, unless it is paid for: it may be over sooner.
+    pub held_until: Instant,
 }
 
 /// Why a buyer did not get what was asked.
@@ -236,7 +238,7 @@ async fn live_with<S: Shop>(sale: &Sale, shop: &S, buyer: Buyer, grant: Grant) -
 }
 
 /// Pays, with one card after the other; false if it came to nothing.
-async fn buy<S: Shop>(sale: &Sale, shop: &S, buyer: Buyer, grant: Grant) -> bool {
+async fn buy<S: Shop>(sale: &Sale, shop: &S, buyer: Buyer, mut grant: Grant) -> bool {
     sale.ledger.note(grant.reservation, Event::AskedToBuy);
     for attempt in 1.. {
         match shop.pay(buyer, grant, attempt).await {
@@ -259,6 +261,8 @@ async fn buy<S: Shop>(sale: &Sale, shop: &S, buyer: Buyer, grant: Grant) -> bool
             }
             Ok(Paid::Declined) => {
                 sale.stats.count("declined_payments");
+                // It may be held for longer, for another card.
+                grant.held_until = clock::now() + sale.plan.hold();
                 if !goes_on(sale, shop, buyer, grant, attempt).await {
                     break;
                 }

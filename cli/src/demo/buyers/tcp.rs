@@ -53,7 +53,8 @@ impl Shop for TcpShop {
         let reserve = self.plan.reserve(buyer);
         let reply = self.ask(buyer, || self.client.reserve(reserve)).await?;
         let view = reply.reservation;
-        Ok(Grant { reservation: view.reservation, user: view.user, replayed: reply.replayed })
+        let held_until = clock::now() + self.plan.hold();
+        Ok(Grant { reservation: view.reservation, user: view.user, replayed: reply.replayed, held_until })
     }
 
     async fn pay(&self, buyer: Buyer, grant: Grant, attempt: u16) -> Result<Paid, Denied> {

@@ -11,6 +11,7 @@ use hyper::{Method, StatusCode};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Looks at a payment under way before it is asked for again, which takes it up where it stands.
 const LOOKS: u32 = 10;
@@ -22,19 +23,28 @@ const MONEY_WITHIN: Duration = Duration::from_secs(LATE.0 / 1000 + 10);
 #[derive(Clone)]
 pub struct Till {
     browser: Arc<Browser>,
+    places: Arc<Semaphore>,
 }
 
 impl Till {
-    /// At the gateway that this reaches.
+    /// At the gateway that this reaches, with room for so many requests to pay at once.
     #[must_use]
-    pub const fn new(browser: Arc<Browser>) -> Self {
-        Self { browser }
+    pub fn new(browser: Arc<Browser>, places: usize) -> Self {
+        Self { browser, places: Arc::new(Semaphore::new(places)) }
     }
 
-    /// Pays; `attempt` counts the payments of this reservation from 1.
+    /// Pays; `attempt` counts the payments of this reservation from 1. Whose turn comes when the reservation is over has seen so
+    /// on the page, and does not ask: a crowd of these would keep the gateway busy for nothing.
     pub async fn pay(&self, buyer: Buyer, grant: Grant, attempt: u16) -> Result<Paid, Denied> {
         let reservation = format!("/v1/reservations/{}", reservation_text(PRODUCT, grant.reservation));
+        // The semaphore is never closed.
+        let place = self.places.acquire().await;
+        if clock::now() > grant.held_until {
+            return Ok(Paid::Gone);
+        }
         let mut answer = self.ask_to_pay(buyer, &reservation, attempt).await?;
+        drop(place);
+        let never_began = answer.is_first && answer.status != StatusCode::ACCEPTED;
         let deadline = clock::now() + PATIENCE;
         while answer.status == StatusCode::ACCEPTED && clock::now() < deadline {
             answer = self.follow(buyer, &reservation, attempt).await?;
@@ -45,6 +55,7 @@ impl Till {
             (_, Some("refund_due" | "refunded")) => Ok(Paid::Refunded),
             (_, Some("expired" | "released")) => self.is_charged_after_all(buyer, &reservation, attempt).await,
             _ => match answer.code().as_str() {
+                "reservation_expired" if never_began => Ok(Paid::Gone),
                 "reservation_expired" => self.is_charged_after_all(buyer, &reservation, attempt).await,
                 "refunding" => Ok(Paid::Refunded),
                 code => Err(Denied::Refused(code.to_owned())),
