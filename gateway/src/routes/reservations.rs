@@ -7,10 +7,10 @@ use doorbuster_client::{Client, Error};
 use doorbuster_protocol::command::{Extend, Reserve, Target};
 use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::limits::{MAX_RESERVATION_QUANTITY, MAX_TTL, MIN_TTL};
-use doorbuster_protocol::query::Query;
+use doorbuster_protocol::query::{Changed, Query, Unsettled};
 use doorbuster_protocol::reply::{Reply, ReservationReply, ReservationState, ReservationView};
 use doorbuster_protocol::request::{Request, RequestBody};
-use doorbuster_protocol::types::{Millis, ProductId, Quantity, ShardId, UserId, shard_of};
+use doorbuster_protocol::types::{Millis, ProductId, Quantity, ReservationId, ShardId, UserId, shard_of};
 use futures_util::future::join_all;
 use hyper::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -114,8 +114,24 @@ async fn find(client: &Client, shard: ShardId, reserve: Reserve) -> Option<Reser
 /// 404 for what is not the caller's, and the cluster's.
 pub async fn show(app: &App, call: &Call) -> Result<HttpResponse, Problem> {
     let target = target(call)?;
-    let reply = app.backend.client()?.reservation(target).await.map_err(hide_product)?;
-    Ok(json(StatusCode::OK, &Reservation::now(&reply)))
+    let client = app.backend.client()?;
+    let ask = || async { client.reservation(target).await.map_err(hide_product) };
+    let reply = ask().await?;
+    let mut shown = Reservation::now(&reply);
+    if shown.is_unresolved() && !is_unsettled(client, &reply.reservation).await? {
+        // Asked again: it may be money that has settled it, just now.
+        shown = Reservation::settled(&ask().await?);
+    }
+    Ok(json(StatusCode::OK, &shown))
+}
+
+/// Whether the shard still waits for somebody to tell what came of the reservation's payment.
+async fn is_unsettled(client: &Client, view: &ReservationView) -> Result<bool, Problem> {
+    let before = ReservationId(view.reservation.0.saturating_sub(1));
+    let after = Changed { at: view.changed_at, reservation: before };
+    let shard = shard_of(view.product, client.shards());
+    let page = client.unsettled(shard, Unsettled::Payments, after, 1).await?;
+    Ok(page.reservations.first().is_some_and(|first| first.reservation == view.reservation))
 }
 
 /// `DELETE /v1/reservations/{id}`: gives the units back.

@@ -75,6 +75,11 @@ pub struct Reservation {
     now: Option<Box<Reservation>>,
 }
 
+/// The last payment took nothing.
+const FAILED: &str = "payment_failed";
+/// The reservation expired while it was being paid, and the provider has not told what came of it.
+const UNRESOLVED: &str = "unresolved";
+
 /// What became of a reservation's payments.
 #[derive(Serialize)]
 pub struct Payment {
@@ -86,7 +91,8 @@ pub struct Payment {
 }
 
 impl Reservation {
-    /// The reservation as it is now.
+    /// The reservation as it is now. Of one that expired with a payment begun, it does not claim to know what became of that:
+    /// see [`Self::settled`].
     #[must_use]
     pub fn now(reply: &ReservationReply) -> Self {
         let view = &reply.reservation;
@@ -103,6 +109,22 @@ impl Reservation {
             payment: payment(view),
             now: None,
         }
+    }
+
+    /// The same of one that is known to have no payment whose end nobody has told.
+    #[must_use]
+    pub fn settled(reply: &ReservationReply) -> Self {
+        let mut reservation = Self::now(reply);
+        if let Some(payment) = reservation.payment.as_mut().filter(|payment| payment.state == UNRESOLVED) {
+            payment.state = FAILED;
+        }
+        reservation
+    }
+
+    /// Whether it shows a payment of which it does not know what became.
+    #[must_use]
+    pub fn is_unresolved(&self) -> bool {
+        self.payment.as_ref().is_some_and(|payment| payment.state == UNRESOLVED)
     }
 
     /// The reservation as it was made; and, of a replay, as it is now.
@@ -127,12 +149,13 @@ fn payment(view: &ReservationView) -> Option<Payment> {
     let state = match view.state {
         // Money may come for a reservation that is forgotten, and its attempts with it.
         _ if attempts == 0 && !goes_back => return None,
-        ReservationState::Held => "failed",
+        // Only a failed payment gives it back to its holder, and only a held one is released.
+        ReservationState::Held | ReservationState::Released => FAILED,
         ReservationState::Paying => "in_progress",
         ReservationState::Confirmed => "succeeded",
         ReservationState::RefundDue => "refund_due",
         ReservationState::Refunded => "refunded",
-        ReservationState::Released | ReservationState::Expired => "ended",
+        ReservationState::Expired => UNRESOLVED,
     };
     let reason = (goes_back && view.late).then_some("paid_too_late");
     Some(Payment { state, attempts, reason })

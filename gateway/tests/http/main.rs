@@ -15,6 +15,7 @@ mod recorded;
 mod retries;
 mod sale;
 mod specification;
+mod states;
 mod stripe;
 mod sweeps;
 mod tokens;

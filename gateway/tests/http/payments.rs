@@ -47,7 +47,7 @@ async fn a_declined_card_is_402_and_the_units_stay_held() {
     let problem = &declined.is(402, "payment_declined").body;
     assert_eq!((&problem["reason"], &problem["state"]), (&json!("card_declined"), &json!("held")));
     let shown = alice.get(&path).await;
-    assert_eq!(shown.body["payment"], json!({ "state": "failed", "attempts": 1 }));
+    assert_eq!(shown.body["payment"], json!({ "state": "payment_failed", "attempts": 1 }));
     assert_eq!((&shown.body["state"], &shown.body["expires_at"]), (&json!("held"), &problem["expires_at"]));
     assert_eq!(cluster.units(1).await, (8, 2, 0));
 

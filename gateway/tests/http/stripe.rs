@@ -543,7 +543,7 @@ async fn stripes_webhooks_settle_what_its_answers_do_not() {
     let path = begun(&bob).await;
     bob.post(&format!("{path}/payment"), &json!({ "card_token": DECLINED })).await.ok(202);
     let failed = in_state(&bob, &path, "held").await;
-    assert_eq!(failed["payment"], json!({ "state": "failed", "attempts": 1 }));
+    assert_eq!(failed["payment"], json!({ "state": "payment_failed", "attempts": 1 }));
     let metrics = alice.get("/metrics").await;
     let processed = "doorbuster_gateway_webhooks_total{outcome=\"processed\"} 2";
     assert!(metrics.body.as_str().unwrap().contains(processed), "{metrics:?}");

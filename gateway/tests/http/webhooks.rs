@@ -224,7 +224,7 @@ async fn an_event_overtakes_the_answer_to_the_charge() {
     provider.cancel(Purchase { key, user: UserId(1), product: ProductId(1), amount }).await;
     post(&nobody, &event("evt_2", "charge.declined", &key.to_string())).await.ok(200);
     let failed = in_state(&alice, &path, "held").await;
-    assert_eq!(failed["payment"], json!({ "state": "failed", "attempts": 1 }));
+    assert_eq!(failed["payment"], json!({ "state": "payment_failed", "attempts": 1 }));
     metrics_with(&nobody, &[&counted("processed", 2)]).await;
     cluster.end().await;
 }
