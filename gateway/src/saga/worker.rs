@@ -312,6 +312,7 @@ impl Saga {
         let (watch, patience) = (Stopwatch::start(), Duration::from_millis(run.patience.0));
         let mut step = run.first();
         let mut pause = PAUSE.0;
+        let mut was_away = false;
         loop {
             if let Step::End(outcome) = step {
                 return outcome;
@@ -320,6 +321,12 @@ impl Saga {
                 true => self.in_turn(step, run, word, patience.saturating_sub(watch.elapsed())).await,
                 false => self.take(step, run, word).await,
             };
+            let event = match event {
+                // It was away, so whoever has the card is about to charge: the next round of the sweeper is soon enough to close.
+                Event::Known(Known::NotFound) if was_away && step == Step::Ask => Event::OutOfTime,
+                event => event,
+            };
+            was_away |= event == Event::Known(Known::Unclear);
             let mut next = step.next(event);
             if next == step && step.asks_provider() && watch.elapsed() >= patience {
                 next = next.next(Event::OutOfTime);
@@ -340,6 +347,10 @@ impl Saga {
 
     /// Takes a step that asks the provider, when it is its turn; it is not taken at all if that does not come in time.
     async fn in_turn(&self, step: Step, run: &Run, word: &Notify, time: Duration) -> Event {
+        // A pause may have outlasted the pin: what is charged now would be charged in vain.
+        if time.is_zero() {
+            return Event::OutOfTime;
+        }
         let turn = self.provider.turn(run.purchase(run.key.attempt), run.rank());
         match tokio::time::timeout(time, turn).await {
             Ok(true) => self.take(step, run, word).await,

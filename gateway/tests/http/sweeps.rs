@@ -91,7 +91,7 @@ async fn a_charge_that_never_arrived_is_closed_before_it_fails() {
 
     let alice = Agent::user(cluster.gateway_before(&provider, eager).await, "alice");
     let failed = in_state(&alice, &path, "held").await;
-    assert_eq!(failed["payment"], json!({ "state": "failed", "attempts": 1 }));
+    assert_eq!(failed["payment"], json!({ "state": "payment_failed", "attempts": 1 }));
     let [(key, Known::Declined("cancelled"))] = provider.ledger()[..] else { panic!("{:?}", provider.ledger()) };
     // The dead gateway's request was still under way, and arrives now.
     let amount = Money { minor: 1000, currency: Currency(*b"EUR") };
@@ -209,5 +209,55 @@ async fn gateways_that_sweep_the_same_payments_do_no_harm() {
     let taken = ledger.iter().filter(|(_, known)| *known == Known::Succeeded).count();
     assert_eq!(taken, BUYERS / 3 * 2);
     assert_eq!(cluster.units(1).await, (100 - 2 * 24, 2 * 8, 2 * 16));
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn nothing_is_charged_once_the_pin_has_ended() {
+    let mut cluster = Cluster::start().await;
+    cluster.product(1, 4, json!({ "ttl_ms": 300, "max_life_ms": 300, "payment_cap_ms": 300 })).await;
+    let provider = simulator();
+    let alice = Agent::user(cluster.gateway_before(&provider, careless).await, "alice");
+    provider.set_down(true);
+    let path = begun(&alice, "tok_visa").await;
+    in_state(&alice, &path, "expired").await;
+    provider.set_down(false);
+    metrics_with(&alice, &["doorbuster_gateway_payments_total{outcome=\"unresolved\"} 1"]).await;
+    assert_eq!(provider.ledger(), []);
+    assert_eq!(alice.get(&path).await.body["payment"], json!({ "state": "unresolved", "attempts": 1 }));
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn who_has_the_card_charges_first_when_the_provider_is_back() {
+    const BUYERS: usize = 12;
+    let mut cluster = Cluster::start().await;
+    cluster.product(1, 100, json!({ "payment_cap_ms": 60_000 })).await;
+    let provider = simulator();
+    let address = cluster.gateway_before(&provider, careless).await;
+    provider.set_down(true);
+    let mut paying = Vec::new();
+    for buyer in 0..BUYERS {
+        let agent = Agent::user(address, &format!("buyer{buyer}"));
+        let path = begun(&agent, "tok_visa").await;
+        paying.push((agent, path));
+    }
+    // Another comes upon them while it is down, and asks; its next round is later than the next charge of who has the card.
+    let second = Agent::user(
+        cluster
+            .gateway_before(&provider, |config| {
+                config.payment.sweep_every_ms = 5000;
+                config.payment.sweep_after_ms = 100;
+            })
+            .await,
+        "anybody",
+    );
+    metrics_with(&second, &["doorbuster_gateway_payments_open 12"]).await;
+    tokio::time::sleep(Duration::from_millis(2000)).await;
+    provider.set_down(false);
+    for (agent, path) in &paying {
+        let paid = in_state(agent, path, "confirmed").await;
+        assert_eq!(paid["payment"], json!({ "state": "succeeded", "attempts": 1 }));
+    }
     cluster.end().await;
 }
