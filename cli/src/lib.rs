@@ -7,6 +7,7 @@
 
 pub mod audit;
 mod bench;
+mod cancel;
 pub mod clock;
 mod confirm;
 pub mod connect;
@@ -75,6 +76,8 @@ enum Command {
     Confirm(target::TargetArgs),
     /// Give a reservation's units back
     Release(target::TargetArgs),
+    /// Undo a sale: its money goes back, its units go back on sale or are written off
+    Cancel(cancel::CancelArgs),
     /// Hold a reservation longer
     Extend(extend::ExtendArgs),
     /// Look at one reservation
@@ -100,6 +103,7 @@ impl Command {
             Self::Reserve(args) => args.connection.json,
             Self::Pay(args) => args.target.connection.json,
             Self::Confirm(args) | Self::Release(args) | Self::Show(args) => args.connection.json,
+            Self::Cancel(args) => args.target.connection.json,
             Self::Extend(args) => args.target.connection.json,
             Self::Status(args) => args.connection.json,
             Self::Audit(args) => args.connection.json,
@@ -153,6 +157,7 @@ async fn run(command: Command, output: Output) -> Result<(), CliError> {
         Command::PaymentSimulator(args) => payment_simulator::run(args).await,
         Command::Confirm(args) => confirm::run(args, output).await,
         Command::Release(args) => release::run(args, output).await,
+        Command::Cancel(args) => cancel::run(args, output).await,
         Command::Extend(args) => extend::run(args, output).await,
         Command::Show(args) => show::run(args, output).await,
         Command::Status(args) => status::run(args, output).await,

@@ -1,4 +1,5 @@
-//! The flags of the subcommands that concern one reservation: `show`, `confirm`, `release`, `extend`, `pay`.
+//! The flags of the subcommands that concern one reservation: `show`, `confirm`, `release`, `cancel`, `extend`,
+//! `pay`.
 
 use crate::connect::Connection;
 use crate::names::{ReservationName, parse_reservation, parse_user};

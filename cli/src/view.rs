@@ -117,6 +117,7 @@ pub fn reservation_json(view: &ReservationView) -> Value {
         "state": view.state.name(),
         "payment_attempts": view.payment_attempts,
         "late": view.late,
+        "cancelled": view.cancelled.map(|how| json!({ "reason": how.reason.name(), "stock_returned": how.return_stock })),
         "created_at": view.created_at.0,
         "expires_at": view.expires_at.0,
         "changed_at": view.changed_at.0,
@@ -142,6 +143,10 @@ pub fn reservation_table(reply: &ReservationReply) -> String {
         ("made", time_text(view.created_at)),
         ("changed", time_text(view.changed_at)),
     ];
+    if let Some(how) = view.cancelled {
+        let units = if how.return_stock { "its units went back on sale" } else { "its units were written off" };
+        rows.push(("cancelled", format!("{}; {units}", how.reason.name())));
+    }
     if view.state.is_live() {
         let left = duration_text(view.expires_at.since(reply.time));
         rows.push(("expires", format!("{}, in {left}", time_text(view.expires_at))));

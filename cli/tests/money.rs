@@ -52,6 +52,7 @@ fn entry(position: u64) -> FeedEntry {
         price: Money { minor: 4999, currency: Currency(*b"EUR") },
         at: Timestamp(1_800_000_000_000),
         late: false,
+        cancelled: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_protocol::command::{
-    AdjustStock, ChangeSale, Command, Extend, LatePayment, Payment, ProductSpec, Reserve, SetStock, Target,
+    AdjustStock, Cancel, ChangeSale, Command, Extend, LatePayment, Payment, ProductSpec, Reserve, SetStock, Target,
 };
 use doorbuster_protocol::failure::{Failure, Refusal};
 use doorbuster_protocol::limits::{MAX_PAGE, MAX_WAIT};
@@ -117,6 +117,11 @@ impl Client {
     /// The provider says refunded.
     pub async fn refund_done(&self, target: Target) -> Result<ReservationReply, Error> {
         self.change_reservation(Command::RefundDone(target)).await
+    }
+
+    /// Undoes a sale: `refund_due` if it was paid for, else `cancelled`. Its units go back on sale or are written off.
+    pub async fn cancel(&self, cancel: Cancel) -> Result<ReservationReply, Error> {
+        self.change_reservation(Command::Cancel(cancel)).await
     }
 
     /// One reservation as it is now.

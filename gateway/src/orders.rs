@@ -28,5 +28,5 @@ pub use metrics::OrderMetrics;
 pub use money::{Payment, Refund};
 pub use parked::{Parked, Retried};
 pub(crate) use store::Connections;
-pub use store::{Order, OrderStore, StoreError, Stored};
+pub use store::{Cancelled, Order, OrderStore, StoreError, Stored};
 pub use writer::OrderWriter;

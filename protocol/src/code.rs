@@ -43,7 +43,7 @@ enum Advice {
 }
 
 /// Every code, by number. The inventory's refusals are below 64, the servers' failures from there on.
-const TABLE: [Row; 36] = {
+const TABLE: [Row; 38] = {
     use Advice::{After, Final, Later, SameIdAfter};
     [
         row(Code::SOLD_OUT, "sold_out", Final),
@@ -72,6 +72,8 @@ const TABLE: [Row; 36] = {
         row(Code::CAPACITY_REACHED, "capacity_reached", After(60_000)),
         row(Code::INVALID_ARGUMENT, "invalid_argument", Final),
         row(Code::FEED_POSITION_UNKNOWN, "feed_position_unknown", Final),
+        row(Code::NOT_CONFIRMED, "not_confirmed", Final),
+        row(Code::RESERVATION_CANCELLED, "reservation_cancelled", Final),
         row(Code::NOT_LEADER, "not_leader", After(50)),
         row(Code::BUSY, "busy", After(50)),
         row(Code::OUTCOME_UNKNOWN, "outcome_unknown", SameIdAfter(50)),
@@ -121,6 +123,8 @@ impl Code {
     pub const CAPACITY_REACHED: Self = Self(24);
     pub const INVALID_ARGUMENT: Self = Self(25);
     pub const FEED_POSITION_UNKNOWN: Self = Self(26);
+    pub const NOT_CONFIRMED: Self = Self(27);
+    pub const RESERVATION_CANCELLED: Self = Self(28);
     pub const NOT_LEADER: Self = Self(64);
     pub const BUSY: Self = Self(65);
     pub const OUTCOME_UNKNOWN: Self = Self(66);

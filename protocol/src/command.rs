@@ -32,6 +32,8 @@ pub enum Command {
     LatePayment(LatePayment),
     /// The provider says refunded: `refund_due` → `refunded`.
     RefundDone(Target),
+    /// Undoes a sale: `confirmed` → `refund_due` if it was paid for, else `cancelled`.
+    Cancel(Cancel),
     /// Everything on the shard's order feed up to here is stored.
     AcknowledgeFeed {
         /// Which shard.
@@ -184,6 +186,84 @@ pub struct LatePayment {
     pub quantity: Quantity,
 }
 
+/// See [`Command::Cancel`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cancel {
+    /// Which reservation.
+    pub target: Target,
+    /// Why, and what becomes of its units.
+    pub how: Cancellation,
+}
+
+/// Why a sale was undone, and what became of its units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cancellation {
+    /// Why.
+    pub reason: CancelReason,
+    /// Whether the units go back on sale; else they are written off, and the stock is so much less.
+    pub return_stock: bool,
+}
+
+/// Why a sale was undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelReason {
+    /// Its customer wanted it.
+    Customer,
+    /// The shop cannot or does not want to deliver.
+    Shop,
+    /// It was bought by fraud.
+    Fraud,
+    /// It was bought twice.
+    Duplicate,
+}
+
+impl CancelReason {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [Self::Customer, Self::Shop, Self::Fraud, Self::Duplicate];
+
+    /// The reason's name on the wire's edges: HTTP, database, command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Customer => "customer",
+            Self::Shop => "shop",
+            Self::Fraud => "fraud",
+            Self::Duplicate => "duplicate",
+        }
+    }
+
+    /// The reason of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+}
+
+impl Cancellation {
+    /// Added to the reason's number when the units go back on sale.
+    const RETURNED: u8 = 8;
+
+    /// Its number on the wire and in snapshots; 0 is left for none. Below 16.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        let reason = match self.reason {
+            CancelReason::Customer => 1,
+            CancelReason::Shop => 2,
+            CancelReason::Fraud => 3,
+            CancelReason::Duplicate => 4,
+        };
+        if self.return_stock { reason + Self::RETURNED } else { reason }
+    }
+
+    /// The one of this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        let choices = CancelReason::ALL.into_iter().flat_map(|reason| [false, true].map(|back| (reason, back)));
+        let mut all = choices.map(|(reason, return_stock)| Self { reason, return_stock });
+        all.find(|cancellation| cancellation.number() == number)
+    }
+}
+
 impl Command {
     /// The product it concerns; `None` for the commands that concern the shard as a whole.
     #[must_use]
@@ -198,6 +278,7 @@ impl Command {
             Self::Confirm(target) | Self::Release(target) | Self::RefundDone(target) => target.product,
             Self::Extend(extend) => extend.target.product,
             Self::LatePayment(late) => late.target.product,
+            Self::Cancel(cancel) => cancel.target.product,
             Self::AcknowledgeFeed { .. } | Self::Expire => return None,
         })
     }

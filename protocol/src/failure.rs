@@ -133,6 +133,10 @@ pub enum Refusal {
     InvalidArgument(Argument),
     /// The feed has no such position yet.
     FeedPositionUnknown,
+    /// The reservation is not sold.
+    NotConfirmed,
+    /// The reservation was sold, and that was cancelled.
+    ReservationCancelled,
 }
 
 /// Which argument was not acceptable.
@@ -216,6 +220,8 @@ impl Refusal {
             Self::CapacityReached { .. } => Code::CAPACITY_REACHED,
             Self::InvalidArgument(_) => Code::INVALID_ARGUMENT,
             Self::FeedPositionUnknown => Code::FEED_POSITION_UNKNOWN,
+            Self::NotConfirmed => Code::NOT_CONFIRMED,
+            Self::ReservationCancelled => Code::RESERVATION_CANCELLED,
         }
     }
 }
@@ -297,6 +303,8 @@ impl fmt::Display for Refusal {
             Self::CapacityReached { limit } => write!(f, "the shard is full: it holds at most {limit}"),
             Self::InvalidArgument(argument) => f.write_str(argument.rule()),
             Self::FeedPositionUnknown => f.write_str("the feed has no such position yet"),
+            Self::NotConfirmed => f.write_str("the reservation is not sold; what is held is released"),
+            Self::ReservationCancelled => f.write_str("the reservation was sold, and that was cancelled"),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::types::RequestId;
 use crate::wire::{get_answer, get_request, put_answer, put_request};
 
 /// The protocol version of this crate.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Bytes in front of a frame's content.
 pub const HEADER_BYTES: usize = 16;
 /// Bytes in front of each item of a batch: length (`u32`) and request id (`u64`).

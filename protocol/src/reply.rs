@@ -1,6 +1,6 @@
 //! Replies: what a command did, or what a query found.
 
-use crate::command::ProductSpec;
+use crate::command::{Cancellation, ProductSpec};
 use crate::failure::Failure;
 use crate::types::{
     FeedPosition, LogIndex, Millis, Money, NodeId, ProductId, Quantity, ReservationId, ShardId, StateHash, Timestamp,
@@ -50,10 +50,12 @@ pub enum ReservationState {
     Released,
     /// Given back by time.
     Expired,
-    /// Paid, but there was nothing left to sell: the money goes back.
+    /// Paid, but there was nothing left to sell, or the sale was cancelled: the money goes back.
     RefundDue,
     /// The money went back.
     Refunded,
+    /// Sold without a payment that is known of, and cancelled: nothing is owed.
+    Cancelled,
 }
 
 impl ReservationState {
@@ -68,6 +70,7 @@ impl ReservationState {
             Self::Expired => "expired",
             Self::RefundDue => "refund_due",
             Self::Refunded => "refunded",
+            Self::Cancelled => "cancelled",
         }
     }
 
@@ -95,6 +98,8 @@ pub struct ReservationView {
     pub payment_attempts: u16,
     /// Whether a late payment was reported, after it was gone.
     pub late: bool,
+    /// How its sale was cancelled, if it was.
+    pub cancelled: Option<Cancellation>,
     /// When it was made.
     pub created_at: Timestamp,
     /// The deadline it was given when it was made.
@@ -198,6 +203,8 @@ pub struct FeedEntry {
     pub at: Timestamp,
     /// Whether a late payment was reported, after it was gone.
     pub late: bool,
+    /// How its sale was cancelled, if it was.
+    pub cancelled: Option<Cancellation>,
 }
 
 /// What a feed entry tells.
@@ -205,10 +212,12 @@ pub struct FeedEntry {
 pub enum FeedKind {
     /// Sold.
     Confirmed,
-    /// Paid too late for a unit; a refund is due.
+    /// Paid too late for a unit, or sold, paid and cancelled; a refund is due.
     RefundDue,
     /// Refunded.
     Refunded,
+    /// Sold without a payment that is known of, and cancelled; nothing is owed.
+    Cancelled,
 }
 
 /// A full recount of one replica against its kept counters.

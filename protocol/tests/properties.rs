@@ -260,9 +260,12 @@ fn what_cannot_be_a_frame_is_refused_at_its_header() {
     assert!(read_answers(&over).is_ok(), "answers may be longer");
     assert_eq!(read_requests(&[15, 0, 0, 0]), Err(FrameError::TooShort { length: 15 }));
     let header = |version, kind, flags| [99, 0, 0, 0, version, kind, flags, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    assert_eq!(read_requests(&header(2, 4, 0)), Err(FrameError::Version { found: 2, expected: 1 }));
-    assert_eq!(read_requests(&header(1, 6, 0)), Err(FrameError::Kind { found: 6 }));
-    assert_eq!(read_requests(&header(1, 4, 1)), Err(FrameError::Flags { found: 1 }));
+    for found in [VERSION - 1, VERSION + 1] {
+        let refused = FrameError::Version { found, expected: VERSION };
+        assert_eq!(read_requests(&header(found, 4, 0)), Err(refused));
+    }
+    assert_eq!(read_requests(&header(VERSION, 6, 0)), Err(FrameError::Kind { found: 6 }));
+    assert_eq!(read_requests(&header(VERSION, 4, 1)), Err(FrameError::Flags { found: 1 }));
     assert!(matches!(decode_hello(b"GET / HTTP/1.1\r\n"), Err(FrameError::TooLong { .. })));
 }
 

@@ -83,6 +83,8 @@ fn may_become(told: ReservationState, now: ReservationState) -> bool {
         }
         State::RefundDue => matches!(now, State::RefundDue | State::Refunded),
         State::Refunded => now == State::Refunded,
+        // Nobody cancels here.
+        State::Cancelled => false,
     }
 }
 
@@ -179,6 +181,7 @@ mod tests {
             state,
             payment_attempts: 0,
             late: false,
+            cancelled: None,
             created_at: Timestamp(10),
             first_expires_at: Timestamp(20),
             expires_at: Timestamp(20),

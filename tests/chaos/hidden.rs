@@ -41,6 +41,7 @@ mod tests {
             state: ReservationState::Confirmed,
             payment_attempts: 1,
             late: true,
+            cancelled: None,
             created_at: Timestamp(10),
             first_expires_at: Timestamp(20),
             expires_at: Timestamp(40),

@@ -99,6 +99,7 @@ fn subject(operation: &Operation) -> Option<(ProductId, Option<(ReservationId, U
                 Command::BeginPayment(payment) | Command::PaymentFailed(payment) => of(payment.target),
                 Command::Confirm(target) | Command::Release(target) | Command::RefundDone(target) => of(*target),
                 Command::Extend(extend) => of(extend.target),
+                Command::Cancel(cancel) => of(cancel.target),
                 Command::LatePayment(late) => of(late.target),
                 _ => None,
             };

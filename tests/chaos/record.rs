@@ -129,6 +129,7 @@ fn kind(body: &RequestBody) -> &'static str {
             Command::Extend(_) => "extend",
             Command::LatePayment(_) => "late payment",
             Command::RefundDone(_) => "refund done",
+            Command::Cancel(_) => "cancel",
             Command::AcknowledgeFeed { .. } => "acknowledge feed",
             Command::Expire => "expire",
         },

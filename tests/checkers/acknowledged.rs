@@ -166,27 +166,31 @@ fn still_there(acked: &ReservationView, now: Option<ReservationView>, time: u64,
 
 /// Whether a reservation that was once so may be like that later.
 fn is_later(then: &ReservationView, now: &ReservationView) -> bool {
-    use ReservationState::{Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
+    use ReservationState::{Cancelled, Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
     let fixed = |view: &ReservationView| {
         (view.product, view.reservation, view.user, view.quantity, view.created_at, view.first_expires_at)
     };
     let late = now.late || !matches!(now.state, Confirmed | RefundDue | Refunded);
     let way = match then.state {
         Held | Paying => now.payment_attempts >= then.payment_attempts,
-        Confirmed => now.state == Confirmed,
-        Released => now.state != Expired && !now.state.is_live() && late,
-        Expired => now.state != Released && !now.state.is_live() && late,
-        RefundDue => matches!(now.state, RefundDue | Refunded),
-        Refunded => now.state == Refunded,
+        Confirmed => now.state == Confirmed || now.cancelled.is_some(),
+        Released => !matches!(now.state, Expired | Cancelled) && !now.state.is_live() && late,
+        Expired => !matches!(now.state, Released | Cancelled) && !now.state.is_live() && late,
+        RefundDue => matches!(now.state, RefundDue | Refunded) && now.cancelled == then.cancelled,
+        Refunded => now.state == Refunded && now.cancelled == then.cancelled,
+        // Money may come for it, and goes back.
+        Cancelled => now.state == Cancelled || (matches!(now.state, RefundDue | Refunded) && now.late),
     };
+    let way = way && (then.cancelled.is_none() || now.cancelled == then.cancelled);
     fixed(then) == fixed(now) && now.changed_at >= then.changed_at && now.late >= then.late && way
 }
 
 /// Answers may be heard in another order than they were given in.
 fn progress(view: &ReservationView) -> (u64, u16, bool, bool) {
-    use ReservationState::{RefundDue, Refunded};
+    use ReservationState::{Cancelled, RefundDue, Refunded};
     let over = !view.state.is_live();
-    (view.changed_at.0, view.payment_attempts, over, over && (view.late || matches!(view.state, RefundDue | Refunded)))
+    let far = view.late || matches!(view.state, RefundDue | Refunded | Cancelled);
+    (view.changed_at.0, view.payment_attempts, over, over && far)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 
 use doorbuster_inventory::Limits;
 use doorbuster_protocol::command::{
-    AdjustStock, ChangeSale, Command, Extend, LatePayment, Payment, Reserve, SaleAction, SetStock, Target,
+    AdjustStock, Cancel, CancelReason, Cancellation, ChangeSale, Command, Extend, LatePayment, Payment, Reserve,
+    SaleAction, SetStock, Target,
 };
 use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::query::Query;
@@ -125,6 +126,7 @@ fn target_of(body: &RequestBody) -> Option<Target> {
         Command::BeginPayment(payment) | Command::PaymentFailed(payment) => payment.target,
         Command::Confirm(target) | Command::Release(target) | Command::RefundDone(target) => *target,
         Command::Extend(extend) => extend.target,
+        Command::Cancel(cancel) => cancel.target,
         Command::LatePayment(late) => Target { user: UserId(0), ..late.target },
         _ => return None,
     })
@@ -176,7 +178,11 @@ fn ask(random: &mut Random, number: u64, recipe: &Recipe) -> RequestBody {
             let action = if random.one_in(3) { SaleAction::Pause } else { SaleAction::Resume };
             Command::ChangeSale(ChangeSale { operation, product, action })
         }
-        79..89 => return RequestBody::Query(Query::Product(product)),
+        79..83 => Command::Cancel(Cancel {
+            target: recent(random),
+            how: Cancellation { reason: CancelReason::Shop, return_stock: random.one_in(2) },
+        }),
+        83..90 => return RequestBody::Query(Query::Product(product)),
         _ => return RequestBody::Query(Query::Reservation(recent(random))),
     };
     RequestBody::Command(command)

@@ -1,5 +1,6 @@
 //! A reservation ends once: released by request, expired by time, or sold, and no two of these, but for a late payment,
-//! which takes a released or expired one again or makes a refund due, and says so.
+//! which takes a released or expired one again or makes a refund due, and says so, and for a cancellation, which undoes a
+//! sale once and says how.
 //!
 //! Source: DESIGN section 1, reservation; section 7, "a payment that succeeds after the reservation is gone".
 //! Judges by what replicas have and by what clients heard, not by the log.
@@ -7,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use doorbuster_protocol::command::Cancellation;
 use doorbuster_protocol::reply::{Reply, ReservationState, ReservationView};
 use doorbuster_protocol::types::{ProductId, ReservationId, Timestamp};
 
@@ -15,7 +17,7 @@ use super::{Checker, Violation};
 use crate::history::{Heard, History};
 use crate::observation::{Observation, Seen};
 
-use ReservationState::{Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
+use ReservationState::{Cancelled, Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
 
 /// A reservation's product, id and creation: an id may be used anew after its retention.
 type Which = (ProductId, ReservationId, Timestamp);
@@ -34,6 +36,8 @@ struct Ends {
     given_back: Option<(ReservationState, Timestamp)>,
     /// Confirmed, or a refund due.
     paid: Option<(ReservationState, Timestamp, bool)>,
+    /// How its sale was cancelled, and the earliest that it was seen to be.
+    undone: Option<(Cancellation, Timestamp)>,
     /// Alive at this time.
     alive: Option<Timestamp>,
 }
@@ -48,6 +52,9 @@ impl TerminalState {
     fn sight(&mut self, view: &ReservationView) -> Result<(), String> {
         let ends = self.ends.entry((view.product, view.reservation, view.created_at)).or_default();
         let at = view.changed_at;
+        if let Some(how) = view.cancelled {
+            return ends.cancelled(view, how);
+        }
         match view.state {
             Held | Paying => ends.alive = ends.alive.max(Some(at)),
             Released | Expired => {
@@ -64,22 +71,42 @@ impl TerminalState {
             }
             // The money went back: when it was due is not told any more.
             Refunded => {}
+            Cancelled => return Err(format!("it was cancelled at {at}, and nobody knows how")),
         }
         ends.agree(view.state)
     }
 }
 
 impl Ends {
+    fn cancelled(&mut self, view: &ReservationView, how: Cancellation) -> Result<(), String> {
+        let (state, at) = (view.state, view.changed_at);
+        if !matches!(state, RefundDue | Refunded | Cancelled) {
+            return Err(format!("it is {} at {at} and said to be cancelled", state.name()));
+        }
+        let (first, since) = self.undone.unwrap_or((how, at));
+        if first != how {
+            return Err(format!("it was cancelled as {first:?} and as {how:?}"));
+        }
+        self.undone = Some((how, since.min(at)));
+        self.agree(state)
+    }
+
     fn agree(&self, now: ReservationState) -> Result<(), String> {
         if let (Some((state, at)), Some((paid, when, late))) = (self.given_back, self.paid)
             && (!late || when < at)
         {
             return Err(format!("it was {} at {at}, and {} at {when}, late: {late}", state.name(), paid.name()));
         }
-        if let (Some((Confirmed, at, _)), Refunded) = (self.paid, now) {
+        if let (Some((Confirmed, at, _)), Refunded, None) = (self.paid, now, self.undone) {
             return Err(format!("it was confirmed at {at} and then refunded"));
         }
-        let over = self.given_back.map(|(_, at)| at).into_iter().chain(self.paid.map(|(_, at, _)| at)).min();
+        if let (Some((_, since)), Some((paid, at, _))) = (self.undone, self.paid)
+            && (paid != Confirmed || since < at)
+        {
+            return Err(format!("it was cancelled by {since}, and {} at {at}", paid.name()));
+        }
+        let over = self.given_back.map(|(_, at)| at).into_iter().chain(self.paid.map(|(_, at, _)| at));
+        let over = over.chain(self.undone.map(|(_, at)| at)).min();
         match (self.alive, over) {
             (Some(alive), Some(over)) if over < alive => Err(format!("it ended at {over} and was alive at {alive}")),
             _ => Ok(()),

@@ -19,7 +19,7 @@ use doorbuster_protocol::reply::{
 };
 use doorbuster_protocol::types::{FeedPosition, ProductId, Quantity, ReservationId, Timestamp, UserId};
 
-use ReservationState::{Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
+use ReservationState::{Cancelled, Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
 use doorbuster_inventory::Limits;
 
 use tallies::Tallies;
@@ -132,6 +132,7 @@ impl Naive {
             Command::Extend(extend) => self.extend(extend),
             Command::LatePayment(late) => self.late(late),
             Command::RefundDone(target) => self.refunded(target),
+            Command::Cancel(cancel) => self.cancel(cancel),
             Command::AcknowledgeFeed { through, .. } => self.acknowledge(*through),
             Command::Expire => {
                 let (mut live, mut over) = self.due(now);
@@ -289,6 +290,7 @@ impl Naive {
             state,
             payment_attempts: 0,
             late: ttl.is_none(),
+            cancelled: None,
             created_at: now,
             first_expires_at: expires_at,
             expires_at,
@@ -355,6 +357,7 @@ impl Naive {
             Confirmed => FeedKind::Confirmed,
             RefundDue => FeedKind::RefundDue,
             Refunded => FeedKind::Refunded,
+            Cancelled => FeedKind::Cancelled,
             Held | Paying | Released | Expired => return,
         };
         let view = self.reservations[&id].view;
@@ -372,6 +375,7 @@ impl Naive {
             price: self.products[&view.product].created_as.price,
             at: view.changed_at,
             late: view.late,
+            cancelled: view.cancelled,
         });
     }
 
@@ -488,6 +492,7 @@ fn over(view: &ReservationView) -> Refusal {
         Released => Refusal::ReservationReleased,
         Expired => Refusal::ReservationExpired { expired_at: view.expires_at },
         RefundDue | Refunded => Refusal::Refunding,
+        Cancelled => Refusal::ReservationCancelled,
         Held | Paying => unreachable!("it is not over"),
     }
 }

@@ -1,13 +1,13 @@
 //! Payments, and what of them is not settled.
 
-use doorbuster_protocol::command::{LatePayment, LatePaymentPolicy, Payment, Target};
+use doorbuster_protocol::command::{Cancel, LatePayment, LatePaymentPolicy, Payment, Target};
 use doorbuster_protocol::failure::{Argument, Refusal};
 use doorbuster_protocol::limits::MAX_RESERVATION_QUANTITY;
 use doorbuster_protocol::query::Unsettled;
 use doorbuster_protocol::reply::{ReservationState, ReservationView};
 use doorbuster_protocol::types::Timestamp;
 
-use ReservationState::{Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
+use ReservationState::{Cancelled, Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
 
 use super::{Naive, Outcome, Reservation, over};
 
@@ -86,6 +86,11 @@ impl Naive {
                 }
                 Confirmed | RefundDue | Refunded => return self.about(id, true),
                 Released | Expired => self.change(id, |made| made.view.late = true),
+                Cancelled => {
+                    self.change(id, |made| made.view.late = true);
+                    self.enter(id, RefundDue);
+                    return self.about(id, false);
+                }
             }
         } else {
             self.room_for_reservation()?;
@@ -107,6 +112,27 @@ impl Naive {
             _ => return Err(Refusal::NoRefundDue),
         }
         self.about(target.reservation, false)
+    }
+
+    pub(super) fn cancel(&mut self, cancel: &Cancel) -> Outcome {
+        let id = cancel.target.reservation;
+        let Reservation { view, .. } = self.named(&cancel.target)?;
+        match (view.cancelled, view.state) {
+            (Some(how), _) if how.return_stock == cancel.how.return_stock => return self.about(id, true),
+            (Some(_), _) => return Err(Refusal::ReservationCancelled),
+            (None, Held) => return Err(Refusal::NotConfirmed),
+            (None, Paying) => return Err(Refusal::PaymentInProgress),
+            (None, Confirmed) => {}
+            (None, _) => return Err(over(&view)),
+        }
+        self.change(id, |made| made.view.cancelled = Some(cancel.how));
+        if !cancel.how.return_stock {
+            let product = self.products.get_mut(&view.product).expect("it was named");
+            product.stock -= i64::from(view.quantity.0);
+        }
+        let paid = view.late || view.payment_attempts > 0;
+        self.enter(id, if paid { RefundDue } else { Cancelled });
+        self.about(id, false)
     }
 
     /// What is not settled, of one kind, in the order of the last change.

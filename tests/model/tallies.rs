@@ -7,7 +7,7 @@ use doorbuster_protocol::reply::{ReservationState, ReservationView};
 use doorbuster_protocol::types::{ProductId, ReservationId, Timestamp, UserId};
 
 use super::Reservation;
-use ReservationState::{Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
+use ReservationState::{Cancelled, Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
 
 /// See the module. Numbers of zero are not kept, so that two tallies of the same records are equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Tallies {
             self.of_product.insert((view.product, view.expires_at, view.reservation));
             self.deadlines.insert((view.expires_at, view.reservation));
         }
-        if matches!(view.state, Confirmed | Released | Expired | Refunded) && !made.abandoned {
+        if matches!(view.state, Confirmed | Released | Expired | Refunded | Cancelled) && !made.abandoned {
             self.over.insert((view.changed_at, view.reservation));
         }
     }
@@ -74,7 +74,7 @@ impl Tallies {
             self.of_product.remove(&(view.product, view.expires_at, view.reservation));
             self.deadlines.remove(&(view.expires_at, view.reservation));
         }
-        if matches!(view.state, Confirmed | Released | Expired | Refunded) && !made.abandoned {
+        if matches!(view.state, Confirmed | Released | Expired | Refunded | Cancelled) && !made.abandoned {
             self.over.remove(&(view.changed_at, view.reservation));
         }
     }
@@ -90,7 +90,7 @@ impl Tallies {
         match view.state {
             Held | Paying => bump(&mut self.held, view.product, units),
             Confirmed => bump(&mut self.sold, view.product, units),
-            Released | Expired | RefundDue | Refunded => return,
+            Released | Expired | RefundDue | Refunded | Cancelled => return,
         }
         bump(&mut self.users, (view.product, view.user), units);
     }

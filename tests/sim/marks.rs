@@ -100,6 +100,8 @@ pub const DECLARED: &[&str] = &[
     "late_payment",
     "refund_due",
     "refunded",
+    "sale_cancelled",
+    "sale_cancelled_unpaid",
     "leader_drained",
     "restarted_in_good_order",
     "payment_swept",

@@ -92,6 +92,7 @@ pub fn judge(rules: Rules, now: Timestamp, evidence: &Evidence<'_>) -> Vec<(Kind
         Some(FeedKind::Confirmed) => Vec::from_iter(sold(evidence)),
         Some(FeedKind::RefundDue) => due(rules, now, evidence),
         Some(FeedKind::Refunded) => Vec::from_iter(refunded(evidence)),
+        Some(FeedKind::Cancelled) => Vec::from_iter(cancelled(evidence)),
         None => Vec::from_iter(not_sold(evidence)),
     });
     found.extend(amounts(evidence));
@@ -137,6 +138,12 @@ fn refunded(evidence: &Evidence<'_>) -> Option<(Kind, String)> {
     }
 }
 
+/// Nobody was known to have paid when it was cancelled, so nothing is on its way back.
+fn cancelled(evidence: &Evidence<'_>) -> Option<(Kind, String)> {
+    let keys = evidence.keys(State::Succeeded);
+    (!keys.is_empty()).then(|| (Kind::ChargedNotOrdered, format!("is charged, and cancelled without a refund: {keys}")))
+}
+
 fn not_sold(evidence: &Evidence<'_>) -> Option<(Kind, String)> {
     (evidence.count(State::Succeeded) > 0).then(|| {
         let state = evidence.view.map_or("not known to the shards", |view| view.state.name());
@@ -166,6 +173,7 @@ fn amounts(evidence: &Evidence<'_>) -> Vec<(Kind, String)> {
     let mut found: Vec<_> =
         evidence.charges.iter().filter(is_other).map(|charge| (Kind::BooksDiffer, words(charge))).collect();
     let refund = match payment.refund {
+        None if order.state == FeedKind::Cancelled => FeedKind::Cancelled,
         None => FeedKind::Confirmed,
         Some(refund) if refund.refunded_at.is_none() => FeedKind::RefundDue,
         Some(_) => FeedKind::Refunded,
@@ -196,6 +204,7 @@ impl Evidence<'_> {
             ReservationState::Confirmed => Some(FeedKind::Confirmed),
             ReservationState::RefundDue => Some(FeedKind::RefundDue),
             ReservationState::Refunded => Some(FeedKind::Refunded),
+            ReservationState::Cancelled => Some(FeedKind::Cancelled),
             _ => None,
         })
     }

@@ -27,6 +27,7 @@ fn view(state: ReservationState, changed_at: Timestamp) -> ReservationView {
         state,
         payment_attempts: 1,
         late: false,
+        cancelled: None,
         created_at: Timestamp(5),
         first_expires_at: Timestamp(6),
         expires_at: Timestamp(6),
@@ -47,9 +48,10 @@ fn order(state: FeedKind, changed_at: Timestamp) -> (Order, Payment) {
         late: false,
         created_at: changed_at,
         changed_at,
+        cancelled: None,
     };
     let refund = match state {
-        FeedKind::Confirmed => None,
+        FeedKind::Confirmed | FeedKind::Cancelled => None,
         FeedKind::RefundDue => Some(Refund { due_at: changed_at, refunded_at: None }),
         FeedKind::Refunded => Some(Refund { due_at: changed_at, refunded_at: Some(changed_at) }),
     };
@@ -72,13 +74,13 @@ fn kinds(charges: &[State], view: Option<ReservationView>, order: Option<&(Order
 
 #[test]
 fn every_combination_has_its_judgement() {
-    use FeedKind::{Confirmed, RefundDue, Refunded as PaidBack};
+    use FeedKind::{Cancelled, Confirmed, RefundDue, Refunded as PaidBack};
     use State::{Declined, InProgress, Refunded, Succeeded};
     let shown = |state| Some(view(state, LONG_AGO));
     let stored = |state| Some(order(state, LONG_AGO));
     let young = |state| Some(order(state, Timestamp(NOW.0 - 1000)));
     let (gone, held) = (ReservationState::Expired, ReservationState::Held);
-    let sold = ReservationState::Confirmed;
+    let (sold, undone) = (ReservationState::Confirmed, ReservationState::Cancelled);
     for (charges, view, order, expected) in [
         // All is well.
         (&[][..], None, None, &[][..]),
@@ -91,6 +93,14 @@ fn every_combination_has_its_judgement() {
         (&[Refunded], shown(gone), None, &[]),
         (&[Refunded], None, stored(PaidBack), &[]),
         (&[Succeeded], None, Some(self::order(RefundDue, AGO)), &[]),
+        (&[Succeeded], shown(ReservationState::RefundDue), Some(self::order(RefundDue, AGO)), &[]),
+        (&[Refunded], shown(ReservationState::Refunded), stored(PaidBack), &[]),
+        // Cancelled, and nobody was known to have paid.
+        (&[], shown(undone), stored(Cancelled), &[]),
+        (&[], None, stored(Cancelled), &[]),
+        (&[Declined], shown(undone), stored(Cancelled), &[]),
+        (&[Succeeded], shown(undone), stored(Cancelled), &[Kind::ChargedNotOrdered]),
+        (&[Succeeded], shown(undone), None, &[Kind::ChargedNotOrdered]),
         // Under way.
         (&[InProgress], shown(gone), None, &[]),
         (&[Succeeded], shown(ReservationState::Paying), None, &[]),

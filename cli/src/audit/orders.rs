@@ -7,6 +7,7 @@ use crate::names::reservation_text;
 use crate::orders;
 use doorbuster_client::Client;
 use doorbuster_gateway::orders::{Order, OrderStore, Parked};
+use doorbuster_protocol::command::Cancellation;
 use doorbuster_protocol::limits::{MAX_PAGE, RETENTION};
 use doorbuster_protocol::reply::{FeedKind, ReservationState, ReservationView};
 use doorbuster_protocol::types::{Millis, ProductId, Quantity, ReservationId, Timestamp, UserId};
@@ -33,8 +34,10 @@ pub struct StoredOrder {
     pub user: UserId,
     /// Units.
     pub quantity: Quantity,
-    /// What it is: sold, to be refunded, refunded.
+    /// What it is: sold, to be refunded, refunded, cancelled.
     pub state: ReservationState,
+    /// How it was cancelled, if it was.
+    pub cancelled: Option<Cancellation>,
 }
 
 /// What the comparison gave.
@@ -159,9 +162,12 @@ pub fn differences(reservations: &[ReservationView], orders: &[StoredOrder], par
     for view in reservations {
         out.confirmed += u64::from(view.state == ReservationState::Confirmed);
         let wanted = match view.state {
-            ReservationState::Confirmed | ReservationState::RefundDue | ReservationState::Refunded => {
-                let (product, reservation, user, quantity) = (view.product, view.reservation, view.user, view.quantity);
-                StoredOrder { product, reservation, user, quantity, state: view.state }
+            ReservationState::Confirmed
+            | ReservationState::RefundDue
+            | ReservationState::Refunded
+            | ReservationState::Cancelled => {
+                let ReservationView { product, reservation, user, quantity, state, cancelled, .. } = *view;
+                StoredOrder { product, reservation, user, quantity, state, cancelled }
             }
             _ => continue,
         };
@@ -205,7 +211,8 @@ async fn stored(store: &OrderStore) -> Result<(Vec<Order>, Vec<Parked>), CliErro
 impl From<&Order> for StoredOrder {
     fn from(order: &Order) -> Self {
         let (product, reservation, user, quantity) = (order.product, order.reservation, order.user, order.quantity);
-        Self { product, reservation, user, quantity, state: state(order.state) }
+        let cancelled = order.cancelled.map(|cancelled| cancelled.how);
+        Self { product, reservation, user, quantity, state: state(order.state), cancelled }
     }
 }
 
@@ -216,12 +223,14 @@ pub const fn state(kind: FeedKind) -> ReservationState {
         FeedKind::Confirmed => ReservationState::Confirmed,
         FeedKind::RefundDue => ReservationState::RefundDue,
         FeedKind::Refunded => ReservationState::Refunded,
+        FeedKind::Cancelled => ReservationState::Cancelled,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use doorbuster_protocol::command::CancelReason;
     use doorbuster_protocol::reply::FeedEntry;
     use doorbuster_protocol::types::{Currency, FeedPosition, Money, ShardId};
 
@@ -234,6 +243,7 @@ mod tests {
             state,
             payment_attempts: 1,
             late: false,
+            cancelled: None,
             created_at: Timestamp(1),
             first_expires_at: Timestamp(2),
             expires_at: Timestamp(2),
@@ -248,6 +258,7 @@ mod tests {
             user: UserId(id + 100),
             quantity: Quantity(1),
             state: ReservationState::Confirmed,
+            cancelled: None,
         }
     }
 
@@ -261,6 +272,28 @@ mod tests {
         let orders = differences(&views, &[order(3), order(1)], &[]);
         assert_eq!((orders.confirmed, orders.orders, orders.missing, orders.duplicates), (2, 2, 0, 0));
         assert_eq!(orders.problems, Vec::<String>::new());
+    }
+
+    /// An order of one that is cancelled is an order, and is cancelled likewise; but neither is confirmed.
+    #[test]
+    fn cancelled_orders_are_those_of_cancelled_reservations() {
+        let how = |return_stock| Some(Cancellation { reason: CancelReason::Shop, return_stock });
+        let cancelled = |id, state| ReservationView { cancelled: how(true), ..view(id, state) };
+        let undone = |id, state| StoredOrder { state, cancelled: how(true), ..order(id) };
+        let (gone, due) = (ReservationState::Cancelled, ReservationState::RefundDue);
+        let views = [cancelled(1, gone), cancelled(2, due), view(3, ReservationState::Confirmed)];
+        let found = differences(&views, &[undone(1, gone), undone(2, due), order(3)], &[]);
+        assert_eq!((found.confirmed, found.orders, found.problems), (1, 1, vec![]));
+        for wrong in [
+            order(1),
+            undone(1, due),
+            StoredOrder { cancelled: None, ..undone(1, gone) },
+            StoredOrder { cancelled: how(false), ..undone(1, gone) },
+        ] {
+            let found = differences(&views, &[wrong, undone(2, due), order(3)], &[]);
+            assert_eq!(found.problems.len(), 1, "{wrong:?}");
+        }
+        assert_eq!(differences(&views, &[undone(2, due), order(3)], &[]).missing, 1);
     }
 
     #[test]
@@ -292,6 +325,7 @@ mod tests {
             price: Money { minor: 1, currency: Currency(*b"EUR") },
             at: Timestamp(2),
             late: false,
+            cancelled: None,
         };
         let parked = Parked { shard: ShardId(0), entry, error: "CHECK".into(), tries: 1, parked_at: Timestamp(3) };
         let found = differences(&[view(1, ReservationState::Confirmed)], &[], &[parked]);
@@ -314,6 +348,7 @@ mod tests {
             late: false,
             created_at: Timestamp(now.0 - age),
             changed_at: Timestamp(now.0 - age),
+            cancelled: None,
         };
         let shown = |id: u128, age: u64| ReservationView {
             changed_at: Timestamp(now.0 - age),

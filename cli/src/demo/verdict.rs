@@ -106,7 +106,9 @@ fn acknowledged(
             (heard.released, ReservationState::Released),
             (heard.refunded, ReservationState::Refunded),
         ];
-        for (_, state) in told.into_iter().filter(|(told, state)| *told && view.state != *state) {
+        // What was sold may have been cancelled since.
+        let holds = |state| view.state == state || (state == ReservationState::Confirmed && view.cancelled.is_some());
+        for (_, state) in told.into_iter().filter(|(told, state)| *told && !holds(*state)) {
             lost.add(format!("reservation {name} was acknowledged as {} and is {}", state.name(), view.state.name()));
         }
         if view.state == ReservationState::Confirmed && !heard.asked_to_buy {

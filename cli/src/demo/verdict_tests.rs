@@ -37,6 +37,7 @@ fn view(id: u128, user: u128, state: ReservationState) -> ReservationView {
         state,
         payment_attempts: 1,
         late: false,
+        cancelled: None,
         created_at: Timestamp(1),
         first_expires_at: Timestamp(2),
         expires_at: Timestamp(2),

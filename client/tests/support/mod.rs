@@ -10,7 +10,7 @@ use std::time::Duration;
 use doorbuster_client::{Client, Config};
 use doorbuster_protocol::command::{Command, Reserve};
 use doorbuster_protocol::failure::Failure;
-use doorbuster_protocol::frame::{decode_requests, encode_answer};
+use doorbuster_protocol::frame::{VERSION, decode_requests, encode_answer};
 use doorbuster_protocol::handshake::*;
 use doorbuster_protocol::query::Query;
 use doorbuster_protocol::reply::*;
@@ -147,9 +147,13 @@ async fn serve(
     };
     let welcome = match &*hello.credential {
         b"wrong" => WelcomeOrFailure::Refused(Failure::Unauthorized),
-        _ => {
-            WelcomeOrFailure::Welcome(Welcome { version: 1, cluster: hello.cluster, node, limits, shards: map.tell() })
-        }
+        _ => WelcomeOrFailure::Welcome(Welcome {
+            version: VERSION,
+            cluster: hello.cluster,
+            node,
+            limits,
+            shards: map.tell(),
+        }),
     };
     let mut output = Vec::new();
     encode_welcome(&welcome, &mut output);
@@ -248,6 +252,7 @@ pub fn granted(request: &Request) -> Answer {
             state: ReservationState::Held,
             payment_attempts: 0,
             late: false,
+            cancelled: None,
             created_at: Timestamp(1000),
             first_expires_at: Timestamp(2000),
             expires_at: Timestamp(2000),

@@ -1,5 +1,6 @@
 //! Feed entries that the database refused as orders, kept beside them, with the reason, until somebody has removed it.
 
+use doorbuster_protocol::command::Cancellation;
 use doorbuster_protocol::reply::FeedEntry;
 use doorbuster_protocol::types::{
     Currency, FeedPosition, Money, ProductId, Quantity, ReservationId, ShardId, Timestamp, UserId,
@@ -67,6 +68,9 @@ struct Entry {
     currency: String,
     at_ms: u64,
     late: bool,
+    /// The cancellation's number; 0 for none, as in what was parked before there were any.
+    #[serde(default)]
+    cancelled: u8,
 }
 
 impl NewParked {
@@ -114,6 +118,7 @@ fn text(entry: &FeedEntry) -> String {
         currency: entry.price.currency.to_string(),
         at_ms: entry.at.get(),
         late: entry.late,
+        cancelled: entry.cancelled.map_or(0, Cancellation::number),
     };
     // Writing JSON into memory cannot fail for this type: it has no maps.
     serde_json::to_string(&entry).unwrap_or_default()
@@ -123,6 +128,7 @@ fn text(entry: &FeedEntry) -> String {
 pub(super) fn read(text: &str) -> Result<FeedEntry, StoreError> {
     let read = || {
         let entry: Entry = serde_json::from_str(text).ok()?;
+        let cancelled = Cancellation::from_number(entry.cancelled);
         let currency: Vec<u8> = entry.currency.chars().map(u8::try_from).collect::<Result<_, _>>().ok()?;
         Some(FeedEntry {
             position: FeedPosition(entry.position),
@@ -134,6 +140,7 @@ pub(super) fn read(text: &str) -> Result<FeedEntry, StoreError> {
             price: Money { minor: entry.price_minor, currency: Currency(currency.try_into().ok()?) },
             at: Timestamp(entry.at_ms),
             late: entry.late,
+            cancelled: if entry.cancelled == 0 { None } else { Some(cancelled?) },
         })
     };
     read().ok_or_else(|| unreadable(text))
@@ -151,7 +158,12 @@ mod tests {
 
     #[test]
     fn any_entry_is_read_as_it_was_written() {
-        for (currency, kind) in [(*b"EUR", FeedKind::Confirmed), ([0, 255, b'"'], FeedKind::Refunded)] {
+        let entries = [
+            (*b"EUR", FeedKind::Confirmed, 0),
+            ([0, 255, b'"'], FeedKind::Refunded, 3),
+            (*b"EUR", FeedKind::Cancelled, 9),
+        ];
+        for (currency, kind, cancelled) in entries {
             let entry = FeedEntry {
                 position: FeedPosition(u64::MAX),
                 kind,
@@ -162,10 +174,15 @@ mod tests {
                 price: Money { minor: u64::MAX, currency: Currency(currency) },
                 at: Timestamp(u64::MAX),
                 late: true,
+                cancelled: Cancellation::from_number(cancelled),
             };
             let written = text(&entry);
             assert!(!written.contains('\0'), "{written}");
             assert_eq!(read(&written), Ok(entry));
+            assert!(read(&written.replace(&format!("\"cancelled\":{cancelled}"), "\"cancelled\":200")).is_err());
+            // As it was written before anything could be cancelled.
+            let before = written.replace(&format!(",\"cancelled\":{cancelled}"), "");
+            assert_eq!(read(&before), Ok(FeedEntry { cancelled: None, ..entry }));
         }
         assert!(read("{}").is_err());
     }

@@ -331,11 +331,12 @@ fn ends_early(shard: ShardId, position: FeedPosition, page: &FeedPage) -> StoreE
     StoreError::Refused { problem }
 }
 
-/// Whether what the database has from there is what this entry, or for a refund an earlier one, became.
+/// Whether what the database has from there is what this entry, or for a refund's end or a cancellation an earlier one, became.
 fn is_of(position: FeedPosition, entry: &FeedEntry) -> bool {
     match entry.kind {
+        _ if entry.cancelled.is_some() => position <= entry.position,
         FeedKind::Confirmed | FeedKind::RefundDue => position == entry.position,
-        FeedKind::Refunded => position <= entry.position,
+        FeedKind::Refunded | FeedKind::Cancelled => position <= entry.position,
     }
 }
 
@@ -380,6 +381,7 @@ pub(super) mod tests {
             price: Money { minor: 1, currency: Currency(*b"EUR") },
             at: Timestamp(1),
             late: false,
+            cancelled: None,
         }
     }
 

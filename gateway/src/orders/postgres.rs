@@ -9,12 +9,12 @@ use doorbuster_protocol::types::{FeedPosition, ReservationId, ShardId};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::query::{Query, QueryAs};
-use sqlx::{Connection, Executor, FromRow, Transaction};
+use sqlx::{AssertSqlSafe, Connection, Executor, FromRow, Transaction};
 use tokio::sync::OnceCell;
 
 use super::money::PaymentRow;
 use super::parked::{self, NewParked, ParkedRow, Retried};
-use super::row::{NewRow, StoredRow, fit, hex};
+use super::row::{NewRow, STAGES, Stage, StoredRow, fit, hex};
 use super::sieve::{Refused, Sieve, Sifted};
 use super::store::{StoreError, Stored, beyond, position, url_error};
 
@@ -229,21 +229,18 @@ async fn insert(transaction: &mut Transaction<'_, Driver>, shard: ShardId, rows:
     money::insert(transaction, &rows.iter().collect::<Vec<_>>()).await
 }
 
-/// Rows of new orders first, then those that end a refund: in a feed the end of a refund always comes behind its start.
+/// Stage by stage, as a reservation's life goes.
 async fn insert_orders(
     transaction: &mut Transaction<'_, Driver>,
     shard: ShardId,
     rows: &[NewRow],
 ) -> Result<(), StoreError> {
-    let (ends, begins): (Vec<&NewRow>, Vec<&NewRow>) = rows.iter().partition(|row| row.state == "refunded");
     let mut written = 0;
-    for (rows, statement) in [(&begins, INSERT), (&ends, REFUNDED)] {
+    for stage in STAGES {
+        let rows: Vec<&NewRow> = rows.iter().filter(|row| row.stage() == stage).collect();
         if !rows.is_empty() {
-            written += Columns::of(rows)
-                .bind(sqlx::query(statement), shard)
-                .execute(&mut **transaction)
-                .await?
-                .rows_affected();
+            let query = Columns::of(&rows).bind(sqlx::query(AssertSqlSafe(statement(stage))), shard);
+            written += query.execute(&mut **transaction).await?.rows_affected();
         }
     }
     if written == rows.len() as u64 {
@@ -270,6 +267,8 @@ struct Columns {
     state: Vec<String>,
     late: Vec<bool>,
     at_ms: Vec<i64>,
+    cancel_reason: Vec<Option<String>>,
+    stock_returned: Vec<Option<bool>>,
 }
 
 impl Columns {
@@ -286,6 +285,8 @@ impl Columns {
             columns.state.push(row.state.to_owned());
             columns.late.push(row.late);
             columns.at_ms.push(row.at_ms);
+            columns.cancel_reason.push(row.cancel_reason.map(str::to_owned));
+            columns.stock_returned.push(row.stock_returned);
         }
         columns
     }
@@ -303,6 +304,8 @@ impl Columns {
             .bind(self.state)
             .bind(self.late)
             .bind(self.at_ms)
+            .bind(self.cancel_reason)
+            .bind(self.stock_returned)
     }
 
     /// The columns that [`CONFLICT`] compares.
@@ -319,33 +322,45 @@ impl Columns {
             .bind(self.user_id)
             .bind(self.quantity)
             .bind(self.state)
+            .bind(self.cancel_reason)
     }
+}
+
+fn statement(stage: Stage) -> String {
+    let on_conflict = match stage {
+        Stage::Begin => "DO NOTHING",
+        Stage::Cancel | Stage::CancelDue => CANCELLED,
+        Stage::Refund => REFUNDED,
+    };
+    format!("{INSERT} ON CONFLICT (reservation) {on_conflict}")
 }
 
 const ONE: &str = "
     SELECT reservation, shard::bigint AS shard, position, product, user_id, quantity, price_minor, currency, state, late,
-           created_at_ms, changed_at_ms
+           created_at_ms, changed_at_ms, cancelled_at_ms, cancel_reason, stock_returned
     FROM orders WHERE reservation = $1";
 const PAGE: &str = "
     SELECT reservation, shard::bigint AS shard, position, product, user_id, quantity, price_minor, currency, state, late,
-           created_at_ms, changed_at_ms
+           created_at_ms, changed_at_ms, cancelled_at_ms, cancel_reason, stock_returned
     FROM orders WHERE reservation > $1 ORDER BY reservation LIMIT $2";
 const INSERT: &str = "
     INSERT INTO orders (reservation, shard, position, product, user_id, quantity, price_minor, currency, state, late,
-                        created_at_ms, changed_at_ms)
-    SELECT reservation, $1, position, product, user_id, quantity, price_minor, currency, state, late, at_ms, at_ms
+                        created_at_ms, changed_at_ms, cancelled_at_ms, cancel_reason, stock_returned)
+    SELECT reservation, $1, position, product, user_id, quantity, price_minor, currency, state, late, at_ms, at_ms,
+           CASE WHEN cancel_reason IS NOT NULL THEN at_ms END, cancel_reason, stock_returned
     FROM UNNEST($2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::text[],
-                $10::boolean[], $11::bigint[])
-        AS entry (reservation, position, product, user_id, quantity, price_minor, currency, state, late, at_ms)
-    ON CONFLICT (reservation) DO NOTHING";
+                $10::boolean[], $11::bigint[], $12::text[], $13::boolean[])
+        AS entry (reservation, position, product, user_id, quantity, price_minor, currency, state, late, at_ms,
+                  cancel_reason, stock_returned)";
+/// Money may come for what is cancelled already.
+const CANCELLED: &str = "
+    DO UPDATE SET state = excluded.state, late = excluded.late, changed_at_ms = excluded.changed_at_ms,
+        cancelled_at_ms = coalesce(orders.cancelled_at_ms, excluded.cancelled_at_ms),
+        cancel_reason = excluded.cancel_reason, stock_returned = excluded.stock_returned
+    WHERE orders.state IN ('confirmed', 'cancelled') AND orders.state <> excluded.state
+      AND orders.shard = excluded.shard AND orders.product = excluded.product";
 const REFUNDED: &str = "
-    INSERT INTO orders (reservation, shard, position, product, user_id, quantity, price_minor, currency, state, late,
-                        created_at_ms, changed_at_ms)
-    SELECT reservation, $1, position, product, user_id, quantity, price_minor, currency, state, late, at_ms, at_ms
-    FROM UNNEST($2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::text[],
-                $10::boolean[], $11::bigint[])
-        AS entry (reservation, position, product, user_id, quantity, price_minor, currency, state, late, at_ms)
-    ON CONFLICT (reservation) DO UPDATE SET state = 'refunded', changed_at_ms = excluded.changed_at_ms
+    DO UPDATE SET state = 'refunded', changed_at_ms = excluded.changed_at_ms
     WHERE orders.state = 'refund_due' AND orders.shard = excluded.shard AND orders.product = excluded.product";
 const FIND: &str = "
     SELECT position FROM orders WHERE shard = $1 AND reservation = $2
@@ -370,10 +385,10 @@ const PARK: &str = "
 /// Of the rows that were not written: one that is somebody else's order.
 const CONFLICT: &str = "
     SELECT orders.reservation, orders.shard::bigint, orders.position
-    FROM UNNEST($2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::text[])
-        AS entry (reservation, position, product, user_id, quantity, state)
+    FROM UNNEST($2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[])
+        AS entry (reservation, position, product, user_id, quantity, state, cancel_reason)
     JOIN orders ON orders.reservation = entry.reservation
     WHERE orders.shard <> $1 OR orders.product <> entry.product OR orders.user_id <> entry.user_id
        OR orders.quantity <> entry.quantity OR orders.state <> entry.state
-       OR (entry.state <> 'refunded' AND orders.position <> entry.position)
+       OR (entry.state <> 'refunded' AND entry.cancel_reason IS NULL AND orders.position <> entry.position)
     LIMIT 1";

@@ -23,7 +23,7 @@ impl OrderReader for OrderStore {
 
 impl From<Order> for route::Order {
     fn from(order: Order) -> Self {
-        let Order { product, reservation, user, quantity, price, state: status, changed_at: at, .. } = order;
-        Self { product, reservation, user, quantity, price, status, at }
+        let Order { product, reservation, user, quantity, price, state: status, changed_at: at, cancelled, .. } = order;
+        Self { product, reservation, user, quantity, price, status, at, cancelled }
     }
 }

@@ -1,13 +1,14 @@
 //! Feed entries as the database keeps them, and back. SQL integers have 63 bits and a sign: what may have more travels
 //! as text.
 
+use doorbuster_protocol::command::{CancelReason, Cancellation};
 use doorbuster_protocol::reply::{FeedEntry, FeedKind};
 use doorbuster_protocol::types::{
     Currency, FeedPosition, Money, ProductId, Quantity, ReservationId, ShardId, Timestamp, UserId,
 };
 use serde::Serialize;
 
-use super::store::{Order, StoreError};
+use super::store::{Cancelled, Order, StoreError};
 
 /// A row about to be written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,7 +26,27 @@ pub(super) struct NewRow {
     pub state: &'static str,
     pub late: bool,
     pub at_ms: i64,
+    /// Both of one that is cancelled.
+    pub cancel_reason: Option<&'static str>,
+    pub stock_returned: Option<bool>,
 }
+
+/// What a row does to the orders. A reservation's rows are written in this order, whatever batch they come in: so its feed
+/// has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// There is an order now.
+    Begin,
+    /// It is cancelled, and nothing is owed.
+    Cancel,
+    /// It is cancelled, and its money goes back.
+    CancelDue,
+    /// Its money went back.
+    Refund,
+}
+
+/// Every stage, in the order of a reservation's life.
+pub(super) const STAGES: [Stage; 4] = [Stage::Begin, Stage::Cancel, Stage::CancelDue, Stage::Refund];
 
 /// A row as it is read.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -42,6 +63,9 @@ pub(super) struct StoredRow {
     pub late: bool,
     pub created_at_ms: i64,
     pub changed_at_ms: i64,
+    pub cancelled_at_ms: Option<i64>,
+    pub cancel_reason: Option<String>,
+    pub stock_returned: Option<bool>,
 }
 
 impl NewRow {
@@ -61,7 +85,32 @@ impl NewRow {
             state: name(entry.kind),
             late: entry.late,
             at_ms: fit("time", entry.at.get())?,
+            cancel_reason: entry.cancelled.map(|how| how.reason.name()),
+            stock_returned: entry.cancelled.map(|how| how.return_stock),
         })
+    }
+
+    pub fn stage(&self) -> Stage {
+        match self.entry.kind {
+            FeedKind::Confirmed => Stage::Begin,
+            FeedKind::RefundDue if self.cancel_reason.is_none() => Stage::Begin,
+            FeedKind::RefundDue => Stage::CancelDue,
+            FeedKind::Refunded => Stage::Refund,
+            FeedKind::Cancelled => Stage::Cancel,
+        }
+    }
+}
+
+impl StoredRow {
+    fn cancelled(&self) -> Option<Option<Cancelled>> {
+        match (self.cancelled_at_ms, &self.cancel_reason, self.stock_returned) {
+            (None, None, None) => Some(None),
+            (Some(at), Some(reason), Some(return_stock)) => {
+                let how = Cancellation { reason: CancelReason::named(reason)?, return_stock };
+                Some(Some(Cancelled { at: Timestamp(at.try_into().ok()?), how }))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -82,6 +131,7 @@ impl TryFrom<StoredRow> for Order {
                 late: row.late,
                 created_at: Timestamp(row.created_at_ms.try_into().ok()?),
                 changed_at: Timestamp(row.changed_at_ms.try_into().ok()?),
+                cancelled: row.cancelled()?,
             })
         };
         read()
@@ -110,9 +160,11 @@ pub(super) const fn name(kind: FeedKind) -> &'static str {
         FeedKind::Confirmed => "confirmed",
         FeedKind::RefundDue => "refund_due",
         FeedKind::Refunded => "refunded",
+        FeedKind::Cancelled => "cancelled",
     }
 }
 
 pub(super) fn kind(name: &str) -> Option<FeedKind> {
-    [FeedKind::Confirmed, FeedKind::RefundDue, FeedKind::Refunded].into_iter().find(|kind| self::name(*kind) == name)
+    let all = [FeedKind::Confirmed, FeedKind::RefundDue, FeedKind::Refunded, FeedKind::Cancelled];
+    all.into_iter().find(|kind| self::name(*kind) == name)
 }

@@ -11,12 +11,12 @@ use doorbuster_protocol::types::{FeedPosition, ReservationId, ShardId};
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, Sqlite as Driver, Transaction};
+use sqlx::{AssertSqlSafe, Connection, Sqlite as Driver, Transaction};
 use tokio::sync::OnceCell;
 
 use super::money::PaymentRow;
 use super::parked::{self, NewParked, ParkedRow, Retried};
-use super::row::{NewRow, StoredRow, fit, hex};
+use super::row::{NewRow, STAGES, Stage, StoredRow, fit, hex};
 use super::sieve::{Refused, Sieve, Sifted};
 use super::store::{StoreError, Stored, beyond, position, url_error};
 
@@ -221,16 +221,18 @@ async fn insert(transaction: &mut Transaction<'_, Driver>, shard: ShardId, rows:
     money::insert(transaction, &rows.iter().collect::<Vec<_>>()).await
 }
 
-/// Rows of new orders first, then those that end a refund: in a feed the end of a refund always comes behind its start.
+/// Stage by stage, as a reservation's life goes.
 async fn insert_orders(
     transaction: &mut Transaction<'_, Driver>,
     shard: ShardId,
     rows: &[NewRow],
 ) -> Result<(), StoreError> {
-    let (ends, begins): (Vec<&NewRow>, Vec<&NewRow>) = rows.iter().partition(|row| row.state == "refunded");
-    let begun = execute(transaction, shard, &begins, INSERT).await?;
-    let ended = execute(transaction, shard, &ends, REFUNDED).await?;
-    if begun + ended == rows.len() as u64 {
+    let mut written = 0;
+    for stage in STAGES {
+        let rows: Vec<&NewRow> = rows.iter().filter(|row| row.stage() == stage).collect();
+        written += execute(transaction, shard, &rows, statement(stage)).await?;
+    }
+    if written == rows.len() as u64 {
         return Ok(());
     }
     let found: Option<(String, i64, i64)> = sqlx::query_as(CONFLICT)
@@ -248,12 +250,12 @@ async fn execute(
     transaction: &mut Transaction<'_, Driver>,
     shard: ShardId,
     rows: &[&NewRow],
-    statement: &'static str,
+    statement: String,
 ) -> Result<u64, StoreError> {
     if rows.is_empty() {
         return Ok(0);
     }
-    let query = sqlx::query(statement).bind(i64::from(shard.get())).bind(json(rows)?);
+    let query = sqlx::query(AssertSqlSafe(statement)).bind(i64::from(shard.get())).bind(json(rows)?);
     Ok(query.execute(&mut **transaction).await?.rows_affected())
 }
 
@@ -261,23 +263,33 @@ fn json<T: Serialize>(rows: &[T]) -> Result<String, StoreError> {
     serde_json::to_string(rows).map_err(|error| StoreError::Refused { problem: error.to_string() })
 }
 
+fn statement(stage: Stage) -> String {
+    let on_conflict = match stage {
+        Stage::Begin => "DO NOTHING",
+        Stage::Cancel | Stage::CancelDue => CANCELLED,
+        Stage::Refund => REFUNDED,
+    };
+    format!("{INSERT} ON CONFLICT (reservation) {on_conflict}")
+}
+
 // `WHERE true` keeps SQLite from reading ON CONFLICT as a join's.
 const INSERT: &str = "
     INSERT INTO orders (reservation, shard, position, product, user_id, quantity, price_minor, currency, state, late,
-                        created_at_ms, changed_at_ms)
+                        created_at_ms, changed_at_ms, cancelled_at_ms, cancel_reason, stock_returned)
     SELECT value ->> 'reservation', ?1, value ->> 'position', value ->> 'product', value ->> 'user_id',
            value ->> 'quantity', value ->> 'price_minor', value ->> 'currency', value ->> 'state', value ->> 'late',
-           value ->> 'at_ms', value ->> 'at_ms'
-    FROM json_each(?2) WHERE true
-    ON CONFLICT (reservation) DO NOTHING";
+           value ->> 'at_ms', value ->> 'at_ms', iif(value ->> 'cancel_reason' IS NULL, NULL, value ->> 'at_ms'),
+           value ->> 'cancel_reason', value ->> 'stock_returned'
+    FROM json_each(?2) WHERE true";
+/// Money may come for what is cancelled already.
+const CANCELLED: &str = "
+    DO UPDATE SET state = excluded.state, late = excluded.late, changed_at_ms = excluded.changed_at_ms,
+        cancelled_at_ms = coalesce(orders.cancelled_at_ms, excluded.cancelled_at_ms),
+        cancel_reason = excluded.cancel_reason, stock_returned = excluded.stock_returned
+    WHERE orders.state IN ('confirmed', 'cancelled') AND orders.state <> excluded.state
+      AND orders.shard = excluded.shard AND orders.product = excluded.product";
 const REFUNDED: &str = "
-    INSERT INTO orders (reservation, shard, position, product, user_id, quantity, price_minor, currency, state, late,
-                        created_at_ms, changed_at_ms)
-    SELECT value ->> 'reservation', ?1, value ->> 'position', value ->> 'product', value ->> 'user_id',
-           value ->> 'quantity', value ->> 'price_minor', value ->> 'currency', value ->> 'state', value ->> 'late',
-           value ->> 'at_ms', value ->> 'at_ms'
-    FROM json_each(?2) WHERE true
-    ON CONFLICT (reservation) DO UPDATE SET state = 'refunded', changed_at_ms = excluded.changed_at_ms
+    DO UPDATE SET state = 'refunded', changed_at_ms = excluded.changed_at_ms
     WHERE orders.state = 'refund_due' AND orders.shard = excluded.shard AND orders.product = excluded.product";
 const FIND: &str = "
     SELECT position FROM orders WHERE shard = ?1 AND reservation = ?2
@@ -310,5 +322,6 @@ const CONFLICT: &str = "
     FROM json_each(?2) JOIN orders ON orders.reservation = value ->> 'reservation'
     WHERE orders.shard <> ?1 OR orders.product <> value ->> 'product' OR orders.user_id <> value ->> 'user_id'
        OR orders.quantity <> value ->> 'quantity' OR orders.state <> value ->> 'state'
-       OR (value ->> 'state' <> 'refunded' AND orders.position <> value ->> 'position')
+       OR (value ->> 'state' <> 'refunded' AND value ->> 'cancel_reason' IS NULL
+           AND orders.position <> value ->> 'position')
     LIMIT 1";

@@ -1,5 +1,6 @@
 //! Where orders and their money are kept: SQLite, embedded, or PostgreSQL. Same tables, same promises, same tests.
 
+use doorbuster_protocol::command::Cancellation;
 use doorbuster_protocol::reply::{FeedEntry, FeedKind};
 use doorbuster_protocol::types::{FeedPosition, Money, ProductId, Quantity, ReservationId, ShardId, Timestamp, UserId};
 
@@ -29,7 +30,7 @@ pub struct Order {
     pub quantity: Quantity,
     /// Price of a unit.
     pub price: Money,
-    /// Sold, or its money goes or went back.
+    /// Sold, cancelled, or its money goes or went back.
     pub state: FeedKind,
     /// Whether a late payment took its units again.
     pub late: bool,
@@ -37,6 +38,17 @@ pub struct Order {
     pub created_at: Timestamp,
     /// Cluster time at which its state last changed.
     pub changed_at: Timestamp,
+    /// When and how it was cancelled, if it was.
+    pub cancelled: Option<Cancelled>,
+}
+
+/// When and how an order was cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cancelled {
+    /// Cluster time.
+    pub at: Timestamp,
+    /// Why, and what became of its units.
+    pub how: Cancellation,
 }
 
 /// What [`OrderStore::store`] did.

@@ -133,6 +133,8 @@ pub fn kind(refusal: &Refusal) -> &'static Kind {
         Refusal::PaymentNotInProgress { .. } => &kinds::PAYMENT_NOT_IN_PROGRESS,
         Refusal::Refunding => &kinds::REFUNDING,
         Refusal::NoRefundDue => &kinds::NO_REFUND_DUE,
+        Refusal::NotConfirmed => &kinds::NOT_CONFIRMED,
+        Refusal::ReservationCancelled => &kinds::RESERVATION_CANCELLED,
         Refusal::LifeLimitReached { .. } => &kinds::LIFE_LIMIT_REACHED,
         Refusal::StockBelowCommitted { .. } => &kinds::STOCK_BELOW_COMMITTED,
         Refusal::StockMismatch { .. } => &kinds::STOCK_MISMATCH,
@@ -163,8 +165,12 @@ fn refusal_detail(refusal: &Refusal) -> &'static str {
         Refusal::AlreadyConfirmed => "It is paid and sold.",
         Refusal::PaymentInProgress => "Wait for the payment's end.",
         Refusal::PaymentNotInProgress { .. } => "That payment has ended, or was never begun.",
-        Refusal::Refunding => "The reservation was gone when the payment succeeded; the money goes back.",
-        Refusal::NoRefundDue => "Nothing was paid too late here.",
+        Refusal::Refunding => {
+            "The reservation was gone when the payment succeeded, or its sale was cancelled; the money goes back."
+        }
+        Refusal::NoRefundDue => "No money is to go back here.",
+        Refusal::NotConfirmed => "Only what is sold can be cancelled; release what is held.",
+        Refusal::ReservationCancelled => "Its sale was cancelled; what became of its units then stays as it is.",
         Refusal::LifeLimitReached { .. } => "It cannot be held beyond latest.",
         Refusal::StockBelowCommitted { .. } => "Stock cannot fall below held + sold.",
         Refusal::StockMismatch { .. } => "Somebody changed the stock since; look at it again.",
@@ -216,6 +222,8 @@ mod tests {
             (Refusal::PaymentNotInProgress { attempts: 1 }, 409),
             (Refusal::Refunding, 409),
             (Refusal::NoRefundDue, 409),
+            (Refusal::NotConfirmed, 409),
+            (Refusal::ReservationCancelled, 409),
             (Refusal::LifeLimitReached { latest: time }, 409),
             (Refusal::StockBelowCommitted { held: some, sold: some }, 409),
             (Refusal::StockMismatch { stock: some }, 409),

@@ -69,7 +69,9 @@ kinds! {
     PAYMENT_IN_PROGRESS "payment_in_progress" 409 again "A payment is in progress";
     PAYMENT_NOT_IN_PROGRESS "payment_not_in_progress" 409 never "No such payment is in progress";
     PAYMENT_DECLINED "payment_declined" 402 never "The payment was declined";
-    REFUNDING "refunding" 409 never "The payment came too late and is refunded";
+    REFUNDING "refunding" 409 never "The payment goes back, or went back";
+    NOT_CONFIRMED "not_confirmed" 409 never "The reservation is not confirmed";
+    RESERVATION_CANCELLED "reservation_cancelled" 409 never "The reservation was confirmed, and cancelled";
     NO_REFUND_DUE "no_refund_due" 409 never "No refund is due";
     LIFE_LIMIT_REACHED "life_limit_reached" 409 never "The reservation cannot be held longer";
 

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::view::{Price, json};
 use super::{Call, reservations};
 use crate::app::App;
+use crate::orders::Cancelled;
 use crate::problem::{HttpResponse, Problem, kinds};
 use crate::{ids, timestamp};
 
@@ -29,10 +30,12 @@ pub struct Order {
     pub quantity: Quantity,
     /// Price of a unit.
     pub price: Money,
-    /// Whether it is sold, or its money goes or went back.
+    /// Whether it is sold, cancelled, or its money goes or went back.
     pub status: FeedKind,
     /// When.
     pub at: Timestamp,
+    /// When and how it was cancelled, if it was.
+    pub cancelled: Option<Cancelled>,
 }
 
 /// A future of an [`OrderReader`]'s; its error says what the database said.
@@ -53,6 +56,15 @@ struct View {
     amount: Price,
     status: &'static str,
     at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancelled: Option<Undone>,
+}
+
+/// When and why it was cancelled.
+#[derive(Serialize)]
+struct Undone {
+    at: String,
+    reason: &'static str,
 }
 
 impl From<&Order> for View {
@@ -69,8 +81,12 @@ impl From<&Order> for View {
                 FeedKind::Confirmed => "confirmed",
                 FeedKind::RefundDue => "refund_due",
                 FeedKind::Refunded => "refunded",
+                FeedKind::Cancelled => "cancelled",
             },
             at: timestamp::format(order.at),
+            cancelled: order
+                .cancelled
+                .map(|cancelled| Undone { at: timestamp::format(cancelled.at), reason: cancelled.how.reason.name() }),
         }
     }
 }

@@ -80,6 +80,7 @@ const GONE: Kinds = &[
     &kinds::ALREADY_CONFIRMED,
     &kinds::PAYMENT_IN_PROGRESS,
     &kinds::REFUNDING,
+    &kinds::RESERVATION_CANCELLED,
 ];
 
 const SALE_ITSELF: Kinds = &[&kinds::UNKNOWN_PRODUCT, &kinds::CLOSED];

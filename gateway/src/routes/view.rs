@@ -70,6 +70,8 @@ pub struct Reservation {
     changed_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     payment: Option<Payment>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancelled: Option<Cancelled>,
     /// Of a replay: the reservation as it is now, beside what was answered first.
     #[serde(skip_serializing_if = "Option::is_none")]
     now: Option<Box<Reservation>>,
@@ -79,6 +81,13 @@ pub struct Reservation {
 const FAILED: &str = "payment_failed";
 /// The reservation expired while it was being paid, and the provider has not told what came of it.
 const UNRESOLVED: &str = "unresolved";
+
+/// How its sale was cancelled.
+#[derive(Serialize)]
+pub struct Cancelled {
+    reason: &'static str,
+    stock_returned: bool,
+}
 
 /// What became of a reservation's payments.
 #[derive(Serialize)]
@@ -107,6 +116,9 @@ impl Reservation {
             expires_in: live.then(|| seconds(view.expires_at.since(reply.time))),
             changed_at: timestamp::format(view.changed_at),
             payment: payment(view),
+            cancelled: view
+                .cancelled
+                .map(|how| Cancelled { reason: how.reason.name(), stock_returned: how.return_stock }),
             now: None,
         }
     }
@@ -134,6 +146,7 @@ impl Reservation {
         let first = ReservationView {
             state: ReservationState::Held,
             payment_attempts: 0,
+            cancelled: None,
             expires_at: view.first_expires_at,
             changed_at: view.created_at,
             ..*view
@@ -156,8 +169,11 @@ fn payment(view: &ReservationView) -> Option<Payment> {
         ReservationState::RefundDue => "refund_due",
         ReservationState::Refunded => "refunded",
         ReservationState::Expired => UNRESOLVED,
+        // Nobody was known to pay; for what was paid for, the money goes back.
+        ReservationState::Cancelled => return None,
     };
-    let reason = (goes_back && view.late).then_some("paid_too_late");
+    let reason = if view.cancelled.is_some() { "cancelled" } else { "paid_too_late" };
+    let reason = (goes_back && (view.late || view.cancelled.is_some())).then_some(reason);
     Some(Payment { state, attempts, reason })
 }
 

@@ -141,6 +141,7 @@ mod tests {
             state,
             payment_attempts: 2,
             late: false,
+            cancelled: None,
             created_at: Timestamp(5),
             first_expires_at: Timestamp(9),
             expires_at: Timestamp(9),

@@ -74,6 +74,7 @@ pub async fn an_order_is_read_as_it_was_written(database: Database) {
         price: Money { minor: 1_000_000_000_000, currency: Currency(*b"JPY") },
         at: Timestamp(253_402_300_799_000),
         late: true,
+        cancelled: None,
     };
     let stored = store.store(SHARD, &[plain, extreme]).await.unwrap();
     assert_eq!(stored, Stored { position: FeedPosition(2), entries: 2, parked: 0 });
@@ -90,6 +91,7 @@ pub async fn an_order_is_read_as_it_was_written(database: Database) {
             late: written.late,
             created_at: written.at,
             changed_at: written.at,
+            cancelled: None,
         };
         assert_eq!(store.order(written.reservation).await.unwrap(), Some(expected));
     }

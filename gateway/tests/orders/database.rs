@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use doorbuster_gateway::orders::OrderStore;
+use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
@@ -77,6 +78,25 @@ impl Database {
             Self::Postgres(_) => format!("ALTER TABLE {table} DROP CONSTRAINT poison"),
         };
         self.execute(&statement).await;
+    }
+
+    /// Sets its tables up as the build that had so many migrations did.
+    pub async fn migrate_to(&self, version: i64) {
+        let keep = |migrator: Migrator| Migrator {
+            migrations: migrator.migrations.iter().filter(|step| step.version <= version).cloned().collect(),
+            ..migrator
+        };
+        match self {
+            Self::Sqlite { .. } => {
+                let url = format!("{}?mode=rwc", self.url());
+                let mut connection = SqliteConnection::connect(&url).await.unwrap();
+                keep(sqlx::migrate!("./migrations/sqlite")).run(&mut connection).await.unwrap();
+            }
+            Self::Postgres(_) => {
+                let mut connection = PgConnection::connect(&self.url()).await.unwrap();
+                keep(sqlx::migrate!("./migrations/postgres")).run(&mut connection).await.unwrap();
+            }
+        }
     }
 
     /// What an operator types into the database's own shell.

@@ -35,6 +35,7 @@ pub fn entry(shard: u16, position: u64) -> FeedEntry {
         price: Money { minor: 4999, currency: Currency(*b"EUR") },
         at: Timestamp(1_800_000_000_000 + position),
         late: false,
+        cancelled: None,
     }
 }
 

@@ -2,6 +2,7 @@
 //! Without PostgreSQL's binaries on the machine its half is skipped with a word on standard error.
 
 mod bodies;
+mod cancelled;
 mod database;
 mod events;
 mod feed;
@@ -62,6 +63,12 @@ on_both! { bodies {
     orders_of_before_get_their_payments
     the_schema_refuses_what_must_never_be
     an_order_whose_payment_is_refused_is_parked_whole
+} cancelled {
+    orders_are_marked_in_one_batch_or_in_many
+    a_writer_brings_them_through_the_feed
+    what_is_not_sold_is_not_cancelled_twice_or_undone
+    a_cancellation_waits_behind_its_parked_order
+    orders_of_before_are_kept_and_can_be_cancelled
 } }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -47,7 +47,7 @@ pub async fn every_order_has_its_payment_and_a_refund_if_one_is_due(database: Da
     writer.stop().await;
 }
 
-/// The last migration meets a database that has orders already.
+/// The migration that makes them meets a database that has orders already.
 pub async fn orders_of_before_get_their_payments(database: Database) {
     let store = database.store();
     let batch = [of(1, 100, FeedKind::Confirmed), of(2, 200, FeedKind::RefundDue), of(3, 200, FeedKind::Refunded)];
@@ -58,7 +58,7 @@ pub async fn orders_of_before_get_their_payments(database: Database) {
         "DROP TABLE refunds",
         "DROP TABLE payments",
         "DROP INDEX orders_amount",
-        "DELETE FROM _sqlx_migrations WHERE version >= 4",
+        "DELETE FROM _sqlx_migrations WHERE version = 4",
     ] {
         database.execute(statement).await;
     }

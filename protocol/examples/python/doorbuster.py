@@ -229,6 +229,14 @@ def unsettled(f):
     return struct.pack("<HB", f["shard"], kind) + place + struct.pack("<I", f["limit"])
 
 
+REASONS = [None, "customer", "shop", "fraud", "duplicate"]
+
+
+def cancel(f):
+    how = f["how"]
+    return target(f) + bytes([REASONS.index(how["reason"]) + (8 if how["return_stock"] else 0)])
+
+
 REQUEST_BODIES = {
     "reserve": (1, lambda f: target(f) + struct.pack("<IQ", f["quantity"], f["ttl"])),
     "begin_payment": (2, payment),
@@ -238,6 +246,7 @@ REQUEST_BODIES = {
     "extend": (6, lambda f: target(f) + id128(f["operation"]) + struct.pack("<Q", f["by"])),
     "late_payment": (7, lambda f: target(f) + struct.pack("<I", f["quantity"])),
     "refund_done": (8, target),
+    "cancel": (9, cancel),
     "create_product": (16, spec),
     "adjust_stock": (17, lambda f: operation(f, (3, zigzag(f["delta"])))),
     "set_stock": (18, lambda f: operation(f, (3, f["expected"]), (4, f["stock"]))),
@@ -262,7 +271,7 @@ def request_content(request):
 
 
 def encode_request(request):
-    return frame(1, REQUEST, request["id"], request_content(request))
+    return frame(2, REQUEST, request["id"], request_content(request))
 
 
 def encode_requests(requests):
@@ -270,12 +279,12 @@ def encode_requests(requests):
     for request in requests:
         content = request_content(request)
         items += struct.pack("<IQ", len(content), request["id"]) + content
-    return frame(1, REQUESTS, 0, items)
+    return frame(2, REQUESTS, 0, items)
 
 
 # --- sections 6 and 7: answers -----------------------------------------------------------------------
 
-STATES = [None, "held", "paying", "confirmed", "released", "expired", "refund_due", "refunded"]
+STATES = [None, "held", "paying", "confirmed", "released", "expired", "refund_due", "refunded", "cancelled"]
 
 
 def decode_answer(request_id, content):
@@ -290,6 +299,11 @@ def decode_reply(reader):
     return REPLIES[reader.u8()](reader)
 
 
+def cancellation(reader):
+    how = reader.u8()
+    return {"reason": REASONS[how % 8], "return_stock": how >= 8} if how else None
+
+
 def decode_reservation(reader):
     return {
         "product": reader.u64(),
@@ -298,6 +312,7 @@ def decode_reservation(reader):
         "quantity": reader.u32(),
         "state": STATES[reader.u8()],
         "late": reader.flag(),
+        "cancelled": cancellation(reader),
         "payment_attempts": reader.u16(),
         "created_at": reader.u64(),
         "first_expires_at": reader.u64(),
@@ -349,8 +364,9 @@ def product_reply(reader):
 def decode_feed_entry(reader):
     return {
         "position": reader.u64(),
-        "kind": [None, "confirmed", "refund_due", "refunded"][reader.u8()],
+        "kind": [None, "confirmed", "refund_due", "refunded", "cancelled"][reader.u8()],
         "late": reader.flag(),
+        "cancelled": cancellation(reader),
         "product": reader.u64(),
         "reservation": reader.id128(),
         "user": reader.id128(),
@@ -457,6 +473,8 @@ FAILURES = {
     24: ("capacity_reached", [("limit", U64)], True),
     25: ("invalid_argument", [("argument", lambda r: ARGUMENTS[r.u8()])], False),
     26: ("feed_position_unknown", [], False),
+    27: ("not_confirmed", [], False),
+    28: ("reservation_cancelled", [], False),
     64: ("not_leader", [("leader", U16)], True),
     65: ("busy", [("retry_after", U64)], True),
     66: ("outcome_unknown", [], True),
@@ -532,7 +550,7 @@ class Connection:
 
 class Client:
     def __init__(self, cluster, addresses, credential="", deadline=5.0):
-        self.hello = {"versions": [1, 1], "cluster": cluster, "credential": credential, "client": "python"}
+        self.hello = {"versions": [2, 2], "cluster": cluster, "credential": credential, "client": "python"}
         self.seeds, self.deadline = addresses, deadline
         self.connections, self.leaders, self.nodes = {}, [], {}
         self.ask_around()

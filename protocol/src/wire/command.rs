@@ -2,7 +2,7 @@
 
 use zerocopy::IntoBytes;
 
-use super::layout::{ExtendLayout, LatePaymentLayout, PaymentLayout, ReserveLayout, TargetLayout};
+use super::layout::{CancelLayout, ExtendLayout, LatePaymentLayout, PaymentLayout, ReserveLayout, TargetLayout};
 use super::{control, opcode};
 use crate::command::Command;
 use crate::cursor::{Cursor, DecodeError};
@@ -20,6 +20,7 @@ impl Command {
             Self::Extend(extend) => put(opcode::EXTEND, &ExtendLayout::from(extend), out),
             Self::LatePayment(late) => put(opcode::LATE_PAYMENT, &LatePaymentLayout::from(late), out),
             Self::RefundDone(target) => put(opcode::REFUND_DONE, &TargetLayout::from(target), out),
+            Self::Cancel(cancel) => put(opcode::CANCEL, &CancelLayout::from(cancel), out),
             Self::Expire => out.push(opcode::EXPIRE),
             Self::CreateProduct(spec) => {
                 put_control(opcode::CREATE_PRODUCT, &control::ProductSpecMessage::from(&**spec), out);
@@ -59,6 +60,7 @@ impl Command {
             opcode::EXTEND => Self::Extend(cursor.layout::<ExtendLayout>("extend")?.into()),
             opcode::LATE_PAYMENT => Self::LatePayment(cursor.layout::<LatePaymentLayout>("late payment")?.into()),
             opcode::REFUND_DONE => Self::RefundDone(cursor.layout::<TargetLayout>("refund done")?.into()),
+            opcode::CANCEL => Self::Cancel(cursor.layout::<CancelLayout>("cancel")?.try_into()?),
             opcode::EXPIRE => Self::Expire,
             opcode::CREATE_PRODUCT => {
                 let message: control::ProductSpecMessage = control::get(cursor, "create product")?;

@@ -54,7 +54,9 @@ fn put_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
         | Refusal::Refunding
         | Refusal::NoRefundDue
         | Refusal::ProductExists
-        | Refusal::FeedPositionUnknown => {}
+        | Refusal::FeedPositionUnknown
+        | Refusal::NotConfirmed
+        | Refusal::ReservationCancelled => {}
     }
 }
 
@@ -107,6 +109,8 @@ fn get_refusal(code: Code, cursor: &mut Cursor<'_>) -> Result<Refusal, DecodeErr
         Code::CAPACITY_REACHED => Refusal::CapacityReached { limit: cursor.u64("capacity")? },
         Code::INVALID_ARGUMENT => Refusal::InvalidArgument(argument(cursor.u8("argument")?)?),
         Code::FEED_POSITION_UNKNOWN => Refusal::FeedPositionUnknown,
+        Code::NOT_CONFIRMED => Refusal::NotConfirmed,
+        Code::RESERVATION_CANCELLED => Refusal::ReservationCancelled,
         other => return Err(DecodeError::Invalid { what: "refusal code", value: other.number().into() }),
     })
 }

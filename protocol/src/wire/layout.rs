@@ -3,7 +3,7 @@
 use zerocopy::little_endian::{U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::command::{Extend, LatePayment, Payment, Reserve, Target};
+use crate::command::{Cancel, Cancellation, Extend, LatePayment, Payment, Reserve, Target};
 use crate::cursor::{DecodeError, flag};
 use crate::query::{Changed, Query, Unsettled};
 use crate::reply::{FeedEntry, FeedKind, ProductCount, ReservationReply, ReservationState, ReservationView};
@@ -36,6 +36,7 @@ layout!(TargetLayout { product: U64, reservation: U128, user: U128 });
 layout!(PaymentLayout { target: TargetLayout, attempt: U16 });
 layout!(ExtendLayout { target: TargetLayout, operation: U128, by: U64 });
 layout!(LatePaymentLayout { target: TargetLayout, quantity: U32 });
+layout!(CancelLayout { target: TargetLayout, how: u8 });
 layout!(UnsettledLayout { shard: U16, of: u8, changed_at: U64, reservation: U128, limit: U32 });
 layout!(ReservationLayout {
     product: U64,
@@ -44,6 +45,7 @@ layout!(ReservationLayout {
     quantity: U32,
     state: u8,
     late: u8,
+    cancelled: u8,
     payment_attempts: U16,
     created_at: U64,
     first_expires_at: U64,
@@ -55,6 +57,7 @@ layout!(FeedEntryLayout {
     position: U64,
     kind: u8,
     late: u8,
+    cancelled: u8,
     product: U64,
     reservation: U128,
     user: U128,
@@ -71,10 +74,11 @@ const _: () = {
     assert!(size_of::<PaymentLayout>() == 42);
     assert!(size_of::<ExtendLayout>() == 64);
     assert!(size_of::<LatePaymentLayout>() == 44);
+    assert!(size_of::<CancelLayout>() == 41);
     assert!(size_of::<UnsettledLayout>() == 31);
-    assert!(size_of::<ReservationLayout>() == 80);
-    assert!(size_of::<ReservationReplyLayout>() == 89);
-    assert!(size_of::<FeedEntryLayout>() == 73);
+    assert!(size_of::<ReservationLayout>() == 81);
+    assert!(size_of::<ReservationReplyLayout>() == 90);
+    assert!(size_of::<FeedEntryLayout>() == 74);
     assert!(size_of::<ProductCountLayout>() == 24);
 };
 
@@ -158,6 +162,21 @@ impl From<&LatePaymentLayout> for LatePayment {
     }
 }
 
+impl From<&Cancel> for CancelLayout {
+    fn from(cancel: &Cancel) -> Self {
+        Self { target: (&cancel.target).into(), how: cancel.how.number() }
+    }
+}
+
+impl TryFrom<&CancelLayout> for Cancel {
+    type Error = DecodeError;
+
+    fn try_from(bytes: &CancelLayout) -> Result<Self, DecodeError> {
+        let invalid = DecodeError::Invalid { what: "how to cancel", value: bytes.how.into() };
+        Ok(Self { target: (&bytes.target).into(), how: Cancellation::from_number(bytes.how).ok_or(invalid)? })
+    }
+}
+
 impl UnsettledLayout {
     pub fn of(shard: ShardId, of: Unsettled, after: Changed, limit: u32) -> Self {
         Self {
@@ -195,6 +214,7 @@ impl From<&ReservationView> for ReservationLayout {
             quantity: view.quantity.0.into(),
             state: state_number(view.state),
             late: view.late.into(),
+            cancelled: view.cancelled.map_or(0, Cancellation::number),
             payment_attempts: view.payment_attempts.into(),
             created_at: view.created_at.0.into(),
             first_expires_at: view.first_expires_at.0.into(),
@@ -216,6 +236,7 @@ impl TryFrom<&ReservationLayout> for ReservationView {
             state: state(bytes.state)?,
             payment_attempts: bytes.payment_attempts.get(),
             late: flag(bytes.late, "reservation's late flag")?,
+            cancelled: cancellation(bytes.cancelled)?,
             created_at: Timestamp(bytes.created_at.get()),
             first_expires_at: Timestamp(bytes.first_expires_at.get()),
             expires_at: Timestamp(bytes.expires_at.get()),
@@ -250,8 +271,10 @@ impl From<&FeedEntry> for FeedEntryLayout {
                 FeedKind::Confirmed => 1,
                 FeedKind::RefundDue => 2,
                 FeedKind::Refunded => 3,
+                FeedKind::Cancelled => 4,
             },
             late: entry.late.into(),
+            cancelled: entry.cancelled.map_or(0, Cancellation::number),
             product: entry.product.0.into(),
             reservation: entry.reservation.0.into(),
             user: entry.user.0.into(),
@@ -273,6 +296,7 @@ impl TryFrom<&FeedEntryLayout> for FeedEntry {
                 1 => FeedKind::Confirmed,
                 2 => FeedKind::RefundDue,
                 3 => FeedKind::Refunded,
+                4 => FeedKind::Cancelled,
                 value => return Err(DecodeError::Invalid { what: "feed entry's kind", value: value.into() }),
             },
             product: ProductId(bytes.product.get()),
@@ -282,6 +306,7 @@ impl TryFrom<&FeedEntryLayout> for FeedEntry {
             price: Money { minor: bytes.price_minor.get(), currency: Currency(bytes.currency) },
             at: Timestamp(bytes.at.get()),
             late: flag(bytes.late, "feed entry's late flag")?,
+            cancelled: cancellation(bytes.cancelled)?,
         })
     }
 }
@@ -310,6 +335,11 @@ impl From<&ProductCountLayout> for ProductCount {
     }
 }
 
+fn cancellation(number: u8) -> Result<Option<Cancellation>, DecodeError> {
+    let invalid = DecodeError::Invalid { what: "how a sale was cancelled", value: number.into() };
+    if number == 0 { Ok(None) } else { Cancellation::from_number(number).ok_or(invalid).map(Some) }
+}
+
 const fn state_number(state: ReservationState) -> u8 {
     match state {
         ReservationState::Held => 1,
@@ -319,6 +349,7 @@ const fn state_number(state: ReservationState) -> u8 {
         ReservationState::Expired => 5,
         ReservationState::RefundDue => 6,
         ReservationState::Refunded => 7,
+        ReservationState::Cancelled => 8,
     }
 }
 
@@ -331,6 +362,7 @@ fn state(number: u8) -> Result<ReservationState, DecodeError> {
         5 => ReservationState::Expired,
         6 => ReservationState::RefundDue,
         7 => ReservationState::Refunded,
+        8 => ReservationState::Cancelled,
         value => return Err(DecodeError::Invalid { what: "reservation's state", value: value.into() }),
     })
 }

@@ -9,6 +9,7 @@ pub const RELEASE: u8 = 5;
 pub const EXTEND: u8 = 6;
 pub const LATE_PAYMENT: u8 = 7;
 pub const REFUND_DONE: u8 = 8;
+pub const CANCEL: u8 = 9;
 /// Only in the log.
 pub const EXPIRE: u8 = 15;
 

@@ -93,6 +93,11 @@ pub fn command() -> impl Strategy<Value = Command> {
     prop_oneof![9 => client_command(), 1 => Just(Command::Expire)]
 }
 
+fn cancellation() -> impl Strategy<Value = Cancellation> {
+    (proptest::sample::select(CancelReason::ALL.to_vec()), any::<bool>())
+        .prop_map(|(reason, return_stock)| Cancellation { reason, return_stock })
+}
+
 /// Every command that a client may send.
 fn client_command() -> impl Strategy<Value = Command> {
     let action = prop_oneof![Just(SaleAction::Pause), Just(SaleAction::Resume), Just(SaleAction::Close)];
@@ -117,6 +122,7 @@ fn client_command() -> impl Strategy<Value = Command> {
         })),
         (target(), quantity()).prop_map(|(target, quantity)| Command::LatePayment(LatePayment { target, quantity })),
         target().prop_map(Command::RefundDone),
+        (target(), cancellation()).prop_map(|(target, how)| Command::Cancel(Cancel { target, how })),
         (shard_id(), position()).prop_map(|(shard, through)| Command::AcknowledgeFeed { shard, through }),
     ]
 }
@@ -182,6 +188,8 @@ pub fn refusal() -> impl Strategy<Value = Refusal> {
         Refusal::NoRefundDue,
         Refusal::ProductExists,
         Refusal::FeedPositionUnknown,
+        Refusal::NotConfirmed,
+        Refusal::ReservationCancelled,
     ]);
     prop_oneof![
         bare,
@@ -230,9 +238,11 @@ fn view() -> impl Strategy<Value = ReservationView> {
         ReservationState::Expired,
         ReservationState::RefundDue,
         ReservationState::Refunded,
+        ReservationState::Cancelled,
     ]);
-    (target(), quantity(), state, any::<u16>(), any::<bool>(), any::<[u64; 4]>()).prop_map(
-        |(target, quantity, state, payment_attempts, late, times)| ReservationView {
+    let flags = (any::<bool>(), option::of(cancellation()));
+    (target(), quantity(), state, any::<u16>(), flags, any::<[u64; 4]>()).prop_map(
+        |(target, quantity, state, payment_attempts, (late, cancelled), times)| ReservationView {
             product: target.product,
             reservation: target.reservation,
             user: target.user,
@@ -240,6 +250,7 @@ fn view() -> impl Strategy<Value = ReservationView> {
             state,
             payment_attempts,
             late,
+            cancelled,
             created_at: Timestamp(times[0]),
             first_expires_at: Timestamp(times[1]),
             expires_at: Timestamp(times[2]),
@@ -263,9 +274,15 @@ fn product() -> impl Strategy<Value = ProductView> {
 }
 
 fn feed_entry() -> impl Strategy<Value = FeedEntry> {
-    let kind = prop_oneof![Just(FeedKind::Confirmed), Just(FeedKind::RefundDue), Just(FeedKind::Refunded)];
-    (position(), kind, target(), quantity(), money(), timestamp(), any::<bool>()).prop_map(
-        |(position, kind, target, quantity, price, at, late)| FeedEntry {
+    let kind = proptest::sample::select(vec![
+        FeedKind::Confirmed,
+        FeedKind::RefundDue,
+        FeedKind::Refunded,
+        FeedKind::Cancelled,
+    ]);
+    let flags = (any::<bool>(), option::of(cancellation()));
+    (position(), kind, target(), quantity(), money(), timestamp(), flags).prop_map(
+        |(position, kind, target, quantity, price, at, (late, cancelled))| FeedEntry {
             position,
             kind,
             product: target.product,
@@ -275,6 +292,7 @@ fn feed_entry() -> impl Strategy<Value = FeedEntry> {
             price,
             at,
             late,
+            cancelled,
         },
     )
 }

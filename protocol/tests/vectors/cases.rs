@@ -14,6 +14,8 @@ const RESERVATION: ReservationId = ReservationId(0x1011_1213_1415_1617_1819_1a1b
 const USER: UserId = UserId(0x2021_2223_2425_2627_2829_2a2b_2c2d_2e2f);
 const OPERATION: OperationId = OperationId(0x3031_3233_3435_3637_3839_3a3b_3c3d_3e3f);
 const TARGET: Target = Target { product: PRODUCT, reservation: RESERVATION, user: USER };
+const RETURNED: Cancellation = Cancellation { reason: CancelReason::Customer, return_stock: true };
+const WRITTEN_OFF: Cancellation = Cancellation { reason: CancelReason::Fraud, return_stock: false };
 const NOON: Timestamp = Timestamp(1_795_348_800_000);
 
 fn command(command: Command) -> Request {
@@ -52,6 +54,11 @@ fn reservation_commands() -> Vec<Case> {
             command(Command::LatePayment(LatePayment { target: TARGET, quantity: Quantity(3) })),
         ),
         ("refund_done", "by its owner", command(Command::RefundDone(TARGET))),
+        (
+            "cancel",
+            "its customer wants it; the units go back on sale",
+            command(Command::Cancel(Cancel { target: TARGET, how: RETURNED })),
+        ),
     ]
 }
 
@@ -168,6 +175,7 @@ fn view() -> ReservationView {
         state: ReservationState::Paying,
         payment_attempts: 2,
         late: false,
+        cancelled: None,
         created_at: NOON,
         first_expires_at: NOON.plus(Millis(120_000)),
         expires_at: NOON.plus(Millis(180_000)),
@@ -207,8 +215,13 @@ pub fn replies() -> Vec<(&'static str, &'static str, Reply)> {
         price: Money { minor: 99_900, currency: Currency(*b"EUR") },
         at: NOON,
         late: true,
+        cancelled: None,
     };
     let refunded = FeedEntry { position: FeedPosition(302), kind: FeedKind::Refunded, late: false, ..entry };
+    let cancelled =
+        FeedEntry { position: FeedPosition(303), kind: FeedKind::Cancelled, cancelled: Some(WRITTEN_OFF), ..refunded };
+    let refund_due = ReservationView { state: ReservationState::RefundDue, cancelled: Some(RETURNED), ..view() };
+    let undone = ReservationView { state: ReservationState::Cancelled, cancelled: Some(WRITTEN_OFF), ..view() };
     let held = ReservationView { state: ReservationState::Held, late: true, ..view() };
     vec![
         (
@@ -222,7 +235,11 @@ pub fn replies() -> Vec<(&'static str, &'static str, Reply)> {
             Reply::Product(Box::new(ProductReply { replayed: false, time: NOON, product: product() })),
         ),
         ("products", "a page of one", Reply::Products(vec![product()])),
-        ("reservations", "a page of two", Reply::Reservations(vec![view(), held])),
+        (
+            "reservations",
+            "a page of four, two of them cancelled",
+            Reply::Reservations(vec![view(), held, refund_due, undone]),
+        ),
         (
             "unsettled",
             "a page of one, of two altogether",
@@ -230,9 +247,9 @@ pub fn replies() -> Vec<(&'static str, &'static str, Reply)> {
         ),
         (
             "feed",
-            "two entries",
+            "three entries",
             Reply::Feed(FeedPage {
-                entries: vec![entry, refunded],
+                entries: vec![entry, refunded, cancelled],
                 acknowledged: FeedPosition(300),
                 last: FeedPosition(310),
             }),
@@ -318,6 +335,8 @@ pub fn failures() -> Vec<(String, Failure)> {
         Refusal::CapacityReached { limit: 100_000 },
         Refusal::InvalidArgument(Argument::Schedule),
         Refusal::FeedPositionUnknown,
+        Refusal::NotConfirmed,
+        Refusal::ReservationCancelled,
     ];
     let failures = [
         Failure::NotLeader { leader: Some(NodeId(2)) },
@@ -340,7 +359,7 @@ pub fn failures() -> Vec<(String, Failure)> {
 
 pub fn hello() -> Hello {
     Hello {
-        versions: 1..=1,
+        versions: 2..=2,
         cluster: "shop".to_owned(),
         credential: b"open sesame".to_vec(),
         client: "python".to_owned(),
@@ -349,7 +368,7 @@ pub fn hello() -> Hello {
 
 pub fn welcomes() -> Vec<(&'static str, &'static str, WelcomeOrFailure)> {
     let welcome = Welcome {
-        version: 1,
+        version: 2,
         cluster: "shop".to_owned(),
         node: NodeId(1),
         limits: ServerLimits::default(),
@@ -369,6 +388,8 @@ pub fn malformed() -> Vec<(&'static str, Vec<u8>)> {
         ("time_entry", vec![0, 0, 0, 0, 15]),
         ("reserve_cut_short", [&[0, 0, 0, 0, 1][..], &[7; 51]].concat()),
         ("reserve_left_over", [&[0, 0, 0, 0, 1][..], &[7; 53]].concat()),
+        ("cancel_for_no_reason", [&[0, 0, 0, 0, 9][..], &[7; 40], &[0]].concat()),
+        ("cancel_for_an_unknown_reason", [&[0, 0, 0, 0, 9][..], &[7; 40], &[13]].concat()),
         ("wait_too_long", [&[0x61, 0xea, 0, 0, 4][..], &[7; 40]].concat()),
         ("page_too_long", vec![0, 0, 0, 0, 81, 3, 0, 0, 0, 0x28, 0x81, 0x20]),
         ("unsettled_page_too_long", [&[0, 0, 0, 0, 66, 3, 0, 1][..], &[0; 24], &[0x01, 0x10, 0, 0]].concat()),

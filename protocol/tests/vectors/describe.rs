@@ -43,6 +43,9 @@ fn command(command: &Command) -> (&'static str, Value) {
         Command::Confirm(target) => ("confirm", self::target(target)),
         Command::Release(target) => ("release", self::target(target)),
         Command::RefundDone(target) => ("refund_done", self::target(target)),
+        Command::Cancel(cancel) => {
+            ("cancel", join(target(&cancel.target), json!({ "how": cancellation(Some(cancel.how)) })))
+        }
         Command::Extend(extend) => {
             ("extend", join(target(&extend.target), json!({ "operation": hex(extend.operation.0), "by": extend.by.0 })))
         }
@@ -191,12 +194,18 @@ fn view(view: &ReservationView) -> Value {
         "quantity": view.quantity.0,
         "state": view.state.name(),
         "late": view.late,
+        "cancelled": cancellation(view.cancelled),
         "payment_attempts": view.payment_attempts,
         "created_at": view.created_at.0,
         "first_expires_at": view.first_expires_at.0,
         "expires_at": view.expires_at.0,
         "changed_at": view.changed_at.0,
     })
+}
+
+/// None where nothing was cancelled.
+fn cancellation(cancelled: Option<Cancellation>) -> Value {
+    cancelled.map_or(Value::Null, |how| json!({ "reason": how.reason.name(), "return_stock": how.return_stock }))
 }
 
 fn product(view: &ProductView) -> Value {
@@ -221,8 +230,10 @@ fn feed_entry(entry: &FeedEntry) -> Value {
             FeedKind::Confirmed => "confirmed",
             FeedKind::RefundDue => "refund_due",
             FeedKind::Refunded => "refunded",
+            FeedKind::Cancelled => "cancelled",
         },
         "late": entry.late,
+        "cancelled": cancellation(entry.cancelled),
         "product": entry.product.0,
         "reservation": hex(entry.reservation.0),
         "user": hex(entry.user.0),

@@ -1,7 +1,7 @@
 //! The order feed: what was sold, is owed back and was paid back, in log order, until whoever stores
 //! it says that it is stored.
 
-use doorbuster_protocol::command::ProductSpec;
+use doorbuster_protocol::command::{Cancellation, ProductSpec};
 use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::reply::{FeedEntry, FeedKind, FeedPage};
 use doorbuster_protocol::types::{FeedPosition, Quantity};
@@ -57,6 +57,7 @@ impl Feed {
             price: spec.price,
             at: reservation.changed,
             late: reservation.late,
+            cancelled: reservation.cancelled,
         });
     }
 
@@ -91,7 +92,7 @@ impl Feed {
 
 fn digest_of(entry: &FeedEntry) -> u64 {
     let [a, b, c] = entry.price.currency.0;
-    let small = [a, b, c, kind_code(entry.kind), u8::from(entry.late), 0, 0, 0];
+    let small = [a, b, c, kind_code(entry.kind), u8::from(entry.late), cancellation(entry), 0, 0];
     Digest::of(Kind::FeedEntry)
         .word(entry.position.get())
         .word(entry.product.get())
@@ -104,11 +105,17 @@ fn digest_of(entry: &FeedEntry) -> u64 {
         .finish()
 }
 
+/// Number of how the entry's reservation was cancelled, 0 if it was not.
+pub(crate) fn cancellation(entry: &FeedEntry) -> u8 {
+    entry.cancelled.map_or(0, Cancellation::number)
+}
+
 /// A kind's number in the digest and in snapshots.
 pub(crate) const fn kind_code(kind: FeedKind) -> u8 {
     match kind {
         FeedKind::Confirmed => 0,
         FeedKind::RefundDue => 1,
         FeedKind::Refunded => 2,
+        FeedKind::Cancelled => 3,
     }
 }

@@ -8,6 +8,7 @@
 //! alike, and is better met by a process that stops than by a product sold twice.
 
 mod audit;
+mod cancel;
 mod expiry;
 mod hold;
 mod payment;
@@ -86,6 +87,7 @@ impl Inventory {
             Command::Extend(extend) => self.extend(extend),
             Command::LatePayment(late) => self.late_payment(late),
             Command::RefundDone(target) => self.refund_done(target),
+            Command::Cancel(cancel) => self.cancel(cancel),
             Command::AcknowledgeFeed { shard: _, through } => {
                 self.feed.acknowledge(*through).map(Reply::FeedAcknowledged)
             }
@@ -266,5 +268,6 @@ fn why_not(reservation: &Reservation) -> Refusal {
         ReservationState::Released => Refusal::ReservationReleased,
         ReservationState::Expired => Refusal::ReservationExpired { expired_at: reservation.expires },
         ReservationState::RefundDue | ReservationState::Refunded => Refusal::Refunding,
+        ReservationState::Cancelled => Refusal::ReservationCancelled,
     }
 }

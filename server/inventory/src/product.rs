@@ -71,6 +71,12 @@ impl Units {
         self.check();
     }
 
+    /// So many available units are there no more.
+    pub(crate) fn write_off(&mut self, quantity: u32) {
+        assert!(self.available >= quantity, "{quantity} units cannot be written off: {self:?}");
+        self.restock(self.stock - quantity);
+    }
+
     fn counter(&mut self, claim: Claim) -> &mut u32 {
         match claim {
             Claim::Nothing => &mut self.available,

@@ -1,5 +1,6 @@
 //! A reservation: as the commands see it, and as it is kept, in 76 bytes.
 
+use doorbuster_protocol::command::Cancellation;
 use doorbuster_protocol::limits::{MAX_PRODUCTS_PER_SHARD, MAX_RESERVATION_QUANTITY};
 use doorbuster_protocol::query::Unsettled;
 use doorbuster_protocol::reply::ReservationState;
@@ -21,6 +22,8 @@ pub(crate) struct Reservation {
     pub(crate) late: bool,
     /// It expired while it was being paid, and nobody has said since how the payment ended. Only of expired ones.
     pub(crate) abandoned: bool,
+    /// How its sale was cancelled, if it was.
+    pub(crate) cancelled: Option<Cancellation>,
     /// Payments begun.
     pub(crate) attempts: u16,
     pub(crate) created: Timestamp,
@@ -49,8 +52,20 @@ impl Reservation {
             ReservationState::Released
             | ReservationState::Expired
             | ReservationState::RefundDue
-            | ReservationState::Refunded => Claim::Nothing,
+            | ReservationState::Refunded
+            | ReservationState::Cancelled => Claim::Nothing,
         }
+    }
+
+    /// Whether money may have been taken for it: a payment was begun, or told of when it was gone. Who confirms without
+    /// either takes the money elsewhere.
+    pub(crate) fn is_paid(&self) -> bool {
+        self.attempts > 0 || self.late
+    }
+
+    /// Number of its cancellation, 0 for none.
+    pub(crate) fn cancellation(&self) -> u8 {
+        self.cancelled.map_or(0, Cancellation::number)
     }
 
     /// What somebody must still bring to its end.
@@ -73,7 +88,8 @@ impl Reservation {
             ReservationState::Confirmed
             | ReservationState::Released
             | ReservationState::Expired
-            | ReservationState::Refunded => Some(self.changed.plus(retention)),
+            | ReservationState::Refunded
+            | ReservationState::Cancelled => Some(self.changed.plus(retention)),
         }
     }
 
@@ -82,6 +98,7 @@ impl Reservation {
         let small = u64::from(self.quantity) << 32
             | u64::from(self.attempts) << 16
             | u64::from(state_code(self.state)) << 8
+            | u64::from(self.cancellation()) << 2
             | u64::from(self.abandoned) << 1
             | u64::from(self.late);
         Digest::of(Kind::Reservation)
@@ -108,6 +125,7 @@ pub(crate) const fn state_code(state: ReservationState) -> u8 {
         ReservationState::Expired => 4,
         ReservationState::RefundDue => 5,
         ReservationState::Refunded => 6,
+        ReservationState::Cancelled => 7,
     }
 }
 
@@ -121,6 +139,7 @@ pub(crate) const fn state_from(code: u8) -> Option<ReservationState> {
         4 => ReservationState::Expired,
         5 => ReservationState::RefundDue,
         6 => ReservationState::Refunded,
+        7 => ReservationState::Cancelled,
         _ => return None,
     })
 }
@@ -136,20 +155,27 @@ pub(crate) struct Record {
     first_ttl: u32,
     hold_until: u32,
     expires: u32,
-    /// The product's place above the lowest byte, which has the state and, in bits 3 and 4, `late` and `abandoned`.
+    /// The product's place above the lowest 12 bits, which have the state and, from bit 4 on, `late`, `abandoned` and how it
+    /// was cancelled.
     product_and_state: u32,
     pub(crate) link: Link,
     quantity: u16,
     attempts: u16,
 }
 
-const LATE: u32 = 1 << 3;
-const ABANDONED: u32 = 1 << 4;
+const STATE: u32 = 15;
+const LATE: u32 = 1 << 4;
+const ABANDONED: u32 = 1 << 5;
+/// Where the cancellation's number stands, and what it fits in.
+const CANCELLED_AT: u32 = 6;
+const CANCELLED: u32 = 15;
+/// Where the product's place stands.
+const PLACE_AT: u32 = 12;
 /// State of a record that holds no reservation.
-const VACANT: u32 = 7;
+const VACANT: u32 = STATE;
 
 const _: () = assert!(size_of::<Record>() == 76);
-const _: () = assert!(MAX_PRODUCTS_PER_SHARD < 1 << 24 && MAX_RESERVATION_QUANTITY <= u16::MAX as u32);
+const _: () = assert!(MAX_PRODUCTS_PER_SHARD < 1 << (32 - PLACE_AT) && MAX_RESERVATION_QUANTITY <= u16::MAX as u32);
 
 impl Record {
     /// A record that holds no reservation.
@@ -174,6 +200,7 @@ impl Record {
         let state = u32::from(state_code(reservation.state));
         let late = if reservation.late { LATE } else { 0 };
         let abandoned = if reservation.abandoned { ABANDONED } else { 0 };
+        let cancelled = u32::from(reservation.cancellation()) << CANCELLED_AT;
         Self {
             id: reservation.id.get(),
             user: reservation.user.get(),
@@ -182,7 +209,7 @@ impl Record {
             first_ttl: small(reservation.first_ttl),
             hold_until: small(reservation.hold_until.since(reservation.created)),
             expires: small(reservation.expires.since(reservation.created)),
-            product_and_state: reservation.product << 8 | abandoned | late | state,
+            product_and_state: reservation.product << PLACE_AT | cancelled | abandoned | late | state,
             link,
             quantity: u16::try_from(reservation.quantity).expect("a reservation's quantity is below 2^16"),
             attempts: reservation.attempts,
@@ -191,16 +218,18 @@ impl Record {
 
     /// The reservation it holds.
     pub(crate) fn unpack(&self) -> Option<Reservation> {
-        let state = state_from((self.product_and_state & 7) as u8)?;
+        let state = state_from((self.product_and_state & STATE) as u8)?;
+        let cancelled = (self.product_and_state >> CANCELLED_AT & CANCELLED) as u8;
         let created = Timestamp(self.created);
         Some(Reservation {
             id: ReservationId(self.id),
             user: UserId(self.user),
-            product: self.product_and_state >> 8,
+            product: self.product_and_state >> PLACE_AT,
             quantity: u32::from(self.quantity),
             state,
             late: self.product_and_state & LATE != 0,
             abandoned: self.product_and_state & ABANDONED != 0,
+            cancelled: Cancellation::from_number(cancelled),
             attempts: self.attempts,
             created,
             first_ttl: Millis(u64::from(self.first_ttl)),
@@ -226,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_is_packed_comes_back() {
-        for code in 0..7 {
+        for code in 0..8 {
             let reservation = Reservation {
                 id: ReservationId(u128::MAX - 1),
                 user: UserId(3 << 64 | 5),
@@ -235,6 +264,7 @@ mod tests {
                 state: state_from(code).unwrap(),
                 late: code % 2 == 0,
                 abandoned: code % 3 == 1,
+                cancelled: Cancellation::from_number(code),
                 attempts: u16::MAX,
                 created: Timestamp(1 << 45),
                 first_ttl: Millis(100),

@@ -30,7 +30,9 @@ use crate::users::Users;
 pub(crate) use read::read;
 
 const MAGIC: [u8; 8] = *b"DBSTOCK\n";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
+/// The oldest that is read: it knows of nothing cancelled.
+const OLDEST: u16 = 2;
 
 /// A shard's state as it was when it was frozen. Shares its pages with the inventory until either changes them.
 pub struct Frozen {
@@ -88,7 +90,7 @@ pub enum SnapshotError {
     #[error("not an inventory snapshot: it does not begin like one")]
     Unrecognised,
     /// Of a version this build does not read.
-    #[error("an inventory snapshot of version {found}, and this build reads version {VERSION}")]
+    #[error("an inventory snapshot of version {found}, and this build reads versions {OLDEST} to {VERSION}")]
     UnsupportedVersion {
         /// The version it says.
         found: u16,

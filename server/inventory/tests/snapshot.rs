@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use doorbuster_inventory::{Inventory, Limits, SnapshotError};
 use doorbuster_protocol::command::{
-    AdjustStock, Command, LatePayment, LatePaymentPolicy, ProductSpec, Reserve, Target,
+    AdjustStock, Cancel, CancelReason, Cancellation, Command, LatePayment, LatePaymentPolicy, ProductSpec, Reserve,
+    Target,
 };
 use doorbuster_protocol::types::{
     Currency, LogIndex, Millis, Money, OperationId, ProductId, Quantity, ReservationId, ShardId, Timestamp, UserId,
@@ -16,6 +17,17 @@ const SHARD: ShardId = ShardId(2);
 
 /// A shard with some of everything.
 fn inventory() -> Inventory {
+    let mut inventory = uncancelled();
+    let (at, time) = (inventory.applied(), inventory.time());
+    for (id, return_stock) in [(1, true), (6, false)] {
+        let target = Target { product: ProductId(1 + id % 2), reservation: ReservationId(id.into()), user: UserId(0) };
+        let how = Cancellation { reason: CancelReason::Duplicate, return_stock };
+        inventory.apply(at, time, &Command::Cancel(Cancel { target, how })).unwrap();
+    }
+    inventory
+}
+
+fn uncancelled() -> Inventory {
     let mut inventory = Inventory::new(SHARD, Limits::default());
     let mut time = 1_763_800_000_000;
     let mut apply = |time: u64, command: Command| {
@@ -91,6 +103,28 @@ fn a_whole_one_is_read_back() {
     assert_eq!(restored.audit(), inventory().audit());
 }
 
+/// Bytes of an entry of the order feed, and of the one before cancellations, which had one less.
+const ENTRY_BYTES: usize = 66;
+
+#[test]
+fn one_of_the_version_before_is_read() {
+    let mut bytes = Vec::new();
+    let mut inventory = uncancelled();
+    inventory.freeze().write_to(&mut bytes).unwrap();
+    let entries = usize::try_from(inventory.feed(doorbuster_protocol::types::FeedPosition(0), 4096).last.0).unwrap();
+    let feed = bytes.split_off(bytes.len() - 4 - entries * ENTRY_BYTES);
+    let (feed, checksum) = feed.split_at(entries * ENTRY_BYTES);
+    for entry in feed.chunks(ENTRY_BYTES) {
+        assert_eq!(entry[2], 0, "nothing was cancelled");
+        bytes.extend([&entry[..2], &entry[3..]].concat());
+    }
+    bytes.extend(checksum);
+    bytes[8] = 2;
+    let restored = restore(&sealed(bytes)).unwrap();
+    assert_eq!(restored.state_hash(), inventory.state_hash());
+    assert_eq!(restored.audit(), inventory.audit());
+}
+
 #[test]
 fn a_changed_byte_anywhere_is_noticed() {
     let bytes = snapshot();
@@ -121,9 +155,9 @@ fn each_error_says_what_it_is() {
     let other = Inventory::restore(ShardId(5), Limits::default(), &bytes).unwrap_err();
     assert_eq!(other.to_string(), "a snapshot of shard 2, and shard 5 was to be restored");
     let mut newer = bytes.clone();
-    newer[8] = 3;
+    newer[8] = 4;
     let newer = restore(&sealed(newer)).unwrap_err();
-    assert_eq!(newer.to_string(), "an inventory snapshot of version 3, and this build reads version 2");
+    assert_eq!(newer.to_string(), "an inventory snapshot of version 4, and this build reads versions 2 to 3");
     let small = Limits { reservations: 10, ..Limits::default() };
     let large = Inventory::restore(SHARD, small, &bytes).unwrap_err();
     assert_eq!(large.to_string(), "the snapshot has 39 reservations, and the limit is 10");

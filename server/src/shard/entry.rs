@@ -11,7 +11,9 @@ use doorbuster_protocol::cursor::{Cursor, DecodeError};
 use doorbuster_protocol::types::{LogIndex, StateHash, Timestamp};
 use thiserror::Error;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The oldest that is read: it has no cancellations.
+const OLDEST: u8 = 1;
 const COUNT_AT: usize = 25;
 const HEADER_BYTES: usize = 29;
 
@@ -33,7 +35,9 @@ pub enum EntryError {
     #[error("entry payload of {0} bytes is shorter than its header of {HEADER_BYTES}")]
     Short(usize),
     /// A version that this build does not know.
-    #[error("entry payload has format version {0}, this build reads {VERSION}: run the version that wrote it")]
+    #[error(
+        "entry payload has format version {0}, this build reads {OLDEST} to {VERSION}: run the version that wrote it"
+    )]
     Version(u8),
     /// One of its commands cannot be read.
     #[error("command {at} of an entry: {cause}")]
@@ -94,7 +98,7 @@ pub fn decode(payload: &[u8]) -> Result<(Header, Commands<'_>), EntryError> {
     let Some((head, commands)) = payload.split_first_chunk::<HEADER_BYTES>() else {
         return Err(EntryError::Short(payload.len()));
     };
-    if head[0] != VERSION {
+    if !(OLDEST..=VERSION).contains(&head[0]) {
         return Err(EntryError::Version(head[0]));
     }
     let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| head[at + byte]));
@@ -162,7 +166,7 @@ impl Default for HashRing {
 
 #[cfg(test)]
 mod tests {
-    use doorbuster_protocol::command::{Reserve, Target};
+    use doorbuster_protocol::command::{Cancel, CancelReason, Cancellation, Reserve, Target};
     use doorbuster_protocol::types::{Millis, ProductId, Quantity, ReservationId, UserId};
     use proptest::prelude::*;
 
@@ -181,6 +185,10 @@ mod tests {
                 ttl: Millis(1000),
             }),
             Command::Confirm(Target { product: ProductId(7), reservation: ReservationId(8), user: UserId(9) }),
+            Command::Cancel(Cancel {
+                target: Target { product: ProductId(7), reservation: ReservationId(8), user: UserId(9) },
+                how: Cancellation { reason: CancelReason::Shop, return_stock: true },
+            }),
             Command::Expire,
         ];
         let mut builder = Builder::new(HEADER);
@@ -194,10 +202,18 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_refused_by_name() {
+    fn the_version_before_is_read_and_others_are_refused_by_name() {
         let mut payload = Builder::new(HEADER).finish().to_vec();
-        payload[0] = 9;
-        assert_eq!(decode(&payload).err(), Some(EntryError::Version(9)));
+        payload[0] = OLDEST;
+        assert_eq!(decode(&payload).expect("an older one").0, HEADER);
+        for version in [OLDEST - 1, VERSION + 1] {
+            payload[0] = version;
+            let error = decode(&payload).expect_err("of no version that is read");
+            let said = format!(
+                "format version {version}, this build reads {OLDEST} to {VERSION}: run the version that wrote it"
+            );
+            assert!(error.to_string().ends_with(&said), "{error}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The bound of the order feed: while nobody stores orders, a shard sells so many and no more.
 //!
 //! The feed is kept until it is stored, so a database that is down for long would fill the memory of every replica. When
-//! the feed has as many entries as it may, reserves and payments that would begin are told to come back later, before
-//! anything has happened. What began before always goes through: confirms, releases, refunds, payments in flight, and
+//! the feed has as many entries as it may, reserves, payments and cancellations that would begin are told to come back later,
+//! before anything has happened. What began before always goes through: confirms, releases, refunds, payments in flight, and
 //! above all acknowledgements. The feed can therefore be longer than its bound by what was reserved already.
 
 use doorbuster_protocol::command::Command;
@@ -30,6 +30,9 @@ impl Shard {
             RequestBody::Command(Command::Reserve(reserve)) => !inventory.knows(reserve.reservation),
             RequestBody::Command(Command::BeginPayment(payment)) => {
                 inventory.reservation(&payment.target).is_ok_and(|found| found.state == ReservationState::Held)
+            }
+            RequestBody::Command(Command::Cancel(cancel)) => {
+                inventory.reservation(&cancel.target).is_ok_and(|found| found.state == ReservationState::Confirmed)
             }
             RequestBody::Command(_) | RequestBody::Query(_) => false,
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use doorbuster_protocol::command::{Command, LatePaymentPolicy, ProductSpec, Reserve, Target};
 use doorbuster_protocol::failure::{Failure, Refusal};
-use doorbuster_protocol::frame::{decode_answers, encode_requests};
+use doorbuster_protocol::frame::{VERSION, decode_answers, encode_requests};
 use doorbuster_protocol::handshake::{Hello, Welcome, WelcomeOrFailure, decode_welcome, encode_hello};
 use doorbuster_protocol::query::Query;
 use doorbuster_protocol::reply::{Answer, ProductView, Reply, ReservationReply};
@@ -31,7 +31,7 @@ pub struct Connection {
 
 /// A hello that every test server takes.
 pub fn hello() -> Hello {
-    Hello { versions: 1..=1, cluster: "doorbuster".into(), credential: Vec::new(), client: "test".into() }
+    Hello { versions: VERSION..=VERSION, cluster: "doorbuster".into(), credential: Vec::new(), client: "test".into() }
 }
 
 impl Connection {

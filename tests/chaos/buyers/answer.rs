@@ -1,7 +1,7 @@
 //! What a gateway's answer means in the words of the history.
 
 use doorbuster_cli::names::{When, parse_when};
-use doorbuster_protocol::command::Target;
+use doorbuster_protocol::command::{CancelReason, Cancellation, Target};
 use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::reply::{Reply, ReservationReply, ReservationState, ReservationView};
 use doorbuster_protocol::types::{Quantity, Timestamp};
@@ -57,6 +57,7 @@ impl Answer {
             state: state(now.get("state")?.as_str()?)?,
             payment_attempts: u16::try_from(attempts).ok()?,
             late: false,
+            cancelled: cancelled(now),
             created_at,
             first_expires_at: time(&self.body, "expires_at").unwrap_or(expires_at),
             expires_at,
@@ -64,6 +65,12 @@ impl Answer {
         };
         Some(ReservationReply { replayed: self.replayed, time: time_now, reservation })
     }
+}
+
+fn cancelled(now: &Value) -> Option<Cancellation> {
+    let how = now.get("cancelled")?;
+    let reason = CancelReason::named(how.get("reason")?.as_str()?)?;
+    Some(Cancellation { reason, return_stock: how.get("stock_returned")?.as_bool()? })
 }
 
 fn parse_time(text: &str) -> Option<Timestamp> {

@@ -284,5 +284,6 @@ pub fn key(command: &Command) -> Key {
         Command::RefundDone(target) => (11, target.reservation.0),
         Command::AcknowledgeFeed { through, .. } => (12, u128::from(through.0)),
         Command::Expire => (13, 0),
+        Command::Cancel(cancel) => (14, cancel.target.reservation.0),
     }
 }

@@ -8,7 +8,7 @@ use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::reply::{ReservationState, ReservationView, SaleState};
 use doorbuster_protocol::types::{Millis, ProductId, Quantity, ReservationId, Timestamp, UserId};
 
-use ReservationState::{Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
+use ReservationState::{Cancelled, Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
 
 use super::asked::{Ask, Asked, Told};
 use super::facts::Facts;
@@ -77,6 +77,7 @@ impl<'a> Object<'a> {
         self.done_if_operation(command);
         let acted = self.acted(made, command, stamp);
         self.put(acted);
+        self.write_off(command, made.view.quantity);
         true
     }
 
@@ -136,6 +137,7 @@ impl<'a> Object<'a> {
             (Stance::Accepts, Some(made), _) if !replayed => {
                 self.done_if_operation(command);
                 let acted = self.acted(made, command, Some(time));
+                self.write_off(command, made.view.quantity);
                 self.learn(acted, view)
             }
             (Stance::Accepts, None, Command::LatePayment(late)) if !replayed => {
@@ -188,6 +190,15 @@ impl<'a> Object<'a> {
         true
     }
 
+    /// Units of a sale that is cancelled and do not go back are there no more.
+    fn write_off(&mut self, command: &Command, quantity: Quantity) {
+        if let (Command::Cancel(cancel), Some(sale)) = (command, self.sale)
+            && !cancel.how.return_stock
+        {
+            self.set_sale(Sale { stock: sale.stock - i64::from(quantity.0), ..sale });
+        }
+    }
+
     /// What becomes of a reservation that accepts a command, at a stamp that may not be known.
     fn acted(&self, made: Made, command: &Command, stamp: Option<u64>) -> Made {
         let mut next = made;
@@ -213,6 +224,15 @@ impl<'a> Object<'a> {
             Command::Confirm(_) => Confirmed,
             Command::Release(_) => Released,
             Command::RefundDone(_) => Refunded,
+            Command::Cancel(cancel) => {
+                next.view.cancelled = Some(cancel.how);
+                let paid = made.view.late || made.view.payment_attempts > 0;
+                if paid { RefundDue } else { Cancelled }
+            }
+            Command::LatePayment(_) if made.view.state == Cancelled => {
+                next.view.late = true;
+                RefundDue
+            }
             Command::LatePayment(late) if matches!(made.view.state, Released | Expired) => {
                 next.view.late = true;
                 let policy = self.sale.map(|sale| sale.spec.late_payment);
@@ -283,6 +303,7 @@ fn blank(product: ProductId, id: ReservationId, user: UserId, quantity: Quantity
         state: Released,
         payment_attempts: 0,
         late: false,
+        cancelled: None,
         created_at: at,
         first_expires_at: at,
         expires_at: at,

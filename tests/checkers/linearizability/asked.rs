@@ -80,6 +80,7 @@ impl Ask<'_> {
                     | Command::Confirm(_)
                     | Command::Release(_)
                     | Command::RefundDone(_)
+                    | Command::Cancel(_)
                     | Command::Extend(_)
             ),
         }
@@ -106,6 +107,7 @@ impl Ask<'_> {
                     Some(target.reservation)
                 }
                 Command::Extend(extend) => Some(extend.target.reservation),
+                Command::Cancel(cancel) => Some(cancel.target.reservation),
                 Command::LatePayment(late) => Some(late.target.reservation),
                 _ => None,
             },

@@ -23,6 +23,8 @@ pub(super) struct Facts {
     pub expired_at: Option<u64>,
     /// It was confirmed by a late payment after it had been over.
     pub confirmed_late: bool,
+    /// Its sale was cancelled.
+    pub cancelled: bool,
     /// These changes were made, at these times.
     pub made_at: BTreeMap<Change, u64>,
 }
@@ -83,6 +85,7 @@ fn note<'a>(all: &'a mut AllFacts, view: &ReservationView) -> &'a mut Facts {
     if let Some(change) = Change::last_of(view) {
         facts.made_at.entry(change).or_insert(view.changed_at.0);
     }
+    facts.cancelled |= view.cancelled.is_some();
     match view.state {
         ReservationState::Confirmed if view.late => facts.confirmed_late = true,
         ReservationState::Confirmed | ReservationState::Released => facts.never_expired = true,

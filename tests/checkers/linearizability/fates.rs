@@ -7,7 +7,7 @@ use doorbuster_protocol::command::Command;
 use doorbuster_protocol::reply::{ReservationState, ReservationView};
 use doorbuster_protocol::types::{ProductId, ReservationId};
 
-use ReservationState::{Confirmed, RefundDue, Refunded, Released};
+use ReservationState::{Cancelled, Confirmed, RefundDue, Refunded, Released};
 
 use super::asked::{Ask, Asked};
 use super::facts::{AllFacts, Change, Facts};
@@ -67,7 +67,8 @@ fn decide(asks: &[Ask<'_>], facts: &Facts, doers: &[usize], fates: &mut [Fate]) 
             // These are what it never comes back from, and what it cannot have been before.
             Change::Became(Confirmed) if facts.confirmed_late => settle(0, true, &is_confirm),
             Change::Became(Confirmed) => settle(0, true, &is_release),
-            Change::Became(RefundDue | Refunded) => settle(0, true, &is_confirm),
+            // What is cancelled had been sold, and by whom is not told.
+            Change::Became(RefundDue | Refunded) if !facts.cancelled => settle(0, true, &is_confirm),
             _ => {}
         }
     }
@@ -88,6 +89,7 @@ fn brings(command: &Command, change: Change, confirmed_late: bool) -> bool {
     match (command, change) {
         (Command::Confirm(_), Change::Became(Confirmed)) => !confirmed_late,
         (Command::LatePayment(_), Change::Became(Confirmed | RefundDue))
+        | (Command::Cancel(_), Change::Became(RefundDue | Cancelled))
         | (Command::Release(_), Change::Became(Released))
         | (Command::RefundDone(_), Change::Became(Refunded)) => true,
         (Command::BeginPayment(payment), Change::Began(attempt))

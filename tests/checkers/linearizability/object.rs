@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use doorbuster_protocol::command::{Command, ProductSpec};
+use doorbuster_protocol::command::{Cancellation, Command, ProductSpec};
 use doorbuster_protocol::reply::{ProductView, ReservationState, ReservationView, SaleState};
 use doorbuster_protocol::types::{ReservationId, Timestamp, UserId};
 
@@ -207,7 +207,9 @@ fn hash_of(made: &Made) -> u64 {
     let view = &made.view;
     let known = u64::from(made.knows_created) | u64::from(made.knows_expires) << 1 | u64::from(made.knows_changed) << 2;
     let times = [view.created_at.0, view.first_expires_at.0, view.expires_at.0, view.changed_at.0];
-    let small = u64::from(view.payment_attempts) << 32 | u64::from(view.late) << 16 | view.state as u64;
+    let cancelled = u64::from(view.cancelled.map_or(0, Cancellation::number));
+    let flags = cancelled << 24 | u64::from(view.late) << 16;
+    let small = u64::from(view.payment_attempts) << 32 | flags | view.state as u64;
     let id = view.reservation.0;
     mixed(&[5, low(id), high(id), times[0], times[1], times[2], times[3], small, known, made.hold.unwrap_or(1)])
 }

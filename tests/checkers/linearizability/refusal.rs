@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use doorbuster_protocol::command::{Command, Extend, Payment, Reserve, SaleAction, Target};
+use doorbuster_protocol::command::{Cancel, Command, Extend, Payment, Reserve, SaleAction, Target};
 use doorbuster_protocol::failure::{Argument, Refusal};
 use doorbuster_protocol::limits::{MAX_RESERVATION_QUANTITY, MAX_STOCK, MAX_TTL, MIN_TTL};
 use doorbuster_protocol::reply::{ReservationState, ReservationView, SaleState};
 use doorbuster_protocol::types::{Quantity, Timestamp, UserId};
 
-use ReservationState::{Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
+use ReservationState::{Cancelled, Confirmed, Expired, Held, Paying, RefundDue, Refunded, Released};
 
 use super::asked::Ask;
 use super::object::{Made, Object, Sale};
@@ -90,11 +90,8 @@ impl<'a> Object<'a> {
                 Paying => Refuses(Refusal::PaymentInProgress),
                 _ => Refuses(over(&made.view)),
             }),
-            Command::RefundDone(target) => self.named(target, |made| match made.view.state {
-                RefundDue => Accepts,
-                Refunded => Replays,
-                _ => Refuses(Refusal::NoRefundDue),
-            }),
+            Command::RefundDone(target) => self.named(target, refunds),
+            Command::Cancel(cancel) => self.named(&cancel.target, |made| cancels(made, cancel)),
             Command::Extend(extend) => self.named(&extend.target, |made| self.extends(&sale, made, extend, command)),
             Command::LatePayment(late) => {
                 let Target { reservation, user, .. } = late.target;
@@ -110,7 +107,7 @@ impl<'a> Object<'a> {
                 self.named(&late.target, |made| match made.view.state {
                     _ if made.view.quantity != late.quantity => Refuses(Refusal::ConflictingRetry),
                     Confirmed | RefundDue | Refunded => Replays,
-                    Held | Paying | Released | Expired => Accepts,
+                    Held | Paying | Released | Expired | Cancelled => Accepts,
                 })
             }
             Command::CreateProduct(_) | Command::Reserve(_) | Command::AcknowledgeFeed { .. } | Command::Expire => {
@@ -255,6 +252,25 @@ fn begin(made: &Made, payment: &Payment) -> Stance {
     }
 }
 
+fn refunds(made: &Made) -> Stance {
+    match made.view.state {
+        RefundDue => Accepts,
+        Refunded => Replays,
+        _ => Refuses(Refusal::NoRefundDue),
+    }
+}
+
+fn cancels(made: &Made, cancel: &Cancel) -> Stance {
+    match (made.view.cancelled, made.view.state) {
+        (Some(how), _) if how.return_stock == cancel.how.return_stock => Replays,
+        (Some(_), _) => Refuses(Refusal::ReservationCancelled),
+        (None, Confirmed) => Accepts,
+        (None, Held) => Refuses(Refusal::NotConfirmed),
+        (None, Paying) => Refuses(Refusal::PaymentInProgress),
+        (None, _) => Refuses(over(&made.view)),
+    }
+}
+
 fn failed(made: &Made, payment: &Payment) -> Stance {
     let known = payment.attempt != 0 && payment.attempt == made.view.payment_attempts;
     match made.view.state {
@@ -270,6 +286,7 @@ fn over(view: &ReservationView) -> Refusal {
         Confirmed => Refusal::AlreadyConfirmed,
         Released => Refusal::ReservationReleased,
         RefundDue | Refunded => Refusal::Refunding,
+        Cancelled => Refusal::ReservationCancelled,
         Held | Paying | Expired => Refusal::ReservationExpired { expired_at: view.expires_at },
     }
 }

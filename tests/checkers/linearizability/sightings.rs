@@ -11,7 +11,7 @@ use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::reply::{ReservationState, ReservationView};
 use doorbuster_protocol::types::{ReservationId, UserId};
 
-use ReservationState::{Confirmed, Expired, Held, Paying, RefundDue, Refunded};
+use ReservationState::{Cancelled, Confirmed, Expired, Held, Paying, RefundDue, Refunded};
 
 use super::asked::{Ask, Asked, Told};
 
@@ -58,10 +58,12 @@ fn is_not_done(command: &Command, sighting: &Sighting<'_>) -> bool {
     };
     let (state, attempts) = (view.state, view.payment_attempts);
     match command {
-        Command::Confirm(_) => state != Confirmed,
+        // What is cancelled had been sold.
+        Command::Confirm(_) => state != Confirmed && view.cancelled.is_none(),
+        Command::Cancel(_) => view.cancelled.is_none(),
         // A late payment hides what was before it.
         Command::Release(_) => matches!(state, Held | Paying | Expired) || (state == Confirmed && !view.late),
-        Command::LatePayment(_) => !matches!(state, Confirmed | RefundDue | Refunded),
+        Command::LatePayment(_) => !matches!(state, Confirmed | RefundDue | Refunded | Cancelled),
         Command::RefundDone(_) => state != Refunded,
         Command::BeginPayment(payment) => attempts < payment.attempt,
         Command::PaymentFailed(payment) => {
@@ -77,6 +79,7 @@ fn owner(command: &Command) -> UserId {
         Command::BeginPayment(payment) | Command::PaymentFailed(payment) => payment.target.user,
         Command::Confirm(target) | Command::Release(target) | Command::RefundDone(target) => target.user,
         Command::Extend(extend) => extend.target.user,
+        Command::Cancel(cancel) => cancel.target.user,
         Command::LatePayment(late) => late.target.user,
         _ => UserId(0),
     }

@@ -81,6 +81,7 @@ impl Recipe {
                 "wishes" => shape.wishes = number()?,
                 "gateways-alone" => shape.leave_payments_to_gateways(number()? > 0),
                 "deaths" => shape.deaths = number()?,
+                "cancels" => shape.cancels = number()?,
                 "database-failures" => shape.database_failures = number()?,
                 key if SCENARIO.contains(&key) => {}
                 key => return Err(format!("there is no {key:?} to change")),

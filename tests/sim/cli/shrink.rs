@@ -52,6 +52,7 @@ fn candidates(recipe: &Recipe) -> Vec<Recipe> {
     less("shards", u64::from(scenario.shards), &[1]);
     less("wishes", shape.wishes, &[2, shape.wishes / 4, shape.wishes / 2]);
     less("deaths", shape.deaths, &[0]);
+    less("cancels", shape.cancels, &[0]);
     less("database-failures", shape.database_failures, &[0]);
     for (key, now) in [
         ("crowds", shape.crowds),

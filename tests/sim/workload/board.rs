@@ -95,9 +95,9 @@ impl Board {
 
     /// A reservation in this state, else none.
     #[must_use]
-    pub fn held(&self, rng: &mut Rng) -> Option<Known> {
-        let held: Vec<&Known> = self.known.iter().filter(|known| known.state == ReservationState::Held).collect();
-        rng.pick(&held).map(|known| **known)
+    pub fn in_state(&self, state: ReservationState, rng: &mut Rng) -> Option<Known> {
+        let fitting: Vec<&Known> = self.known.iter().filter(|known| known.state == state).collect();
+        rng.pick(&fitting).map(|known| **known)
     }
 
     /// A command that has an operation id and was sent before.

@@ -134,6 +134,8 @@ pub fn mark(finished: &Finished, port: &mut Port<'_>) {
     match reply {
         Reply::Reservation(reply) => {
             let mark = match (command, reply.reservation.state) {
+                (Command::Cancel(_), State::Cancelled) => "sale_cancelled_unpaid",
+                (Command::Cancel(_), _) => "sale_cancelled",
                 (_, State::RefundDue) => "refund_due",
                 (_, State::Refunded) => "refunded",
                 (_, State::Expired) => "expired",

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use doorbuster_gateway::orders::{Order, StoreError, Stored};
+use doorbuster_gateway::orders::{Cancelled, Order, StoreError, Stored};
 use doorbuster_protocol::reply::{FeedEntry, FeedKind};
 use doorbuster_protocol::types::{FeedPosition, ReservationId, ShardId};
 
@@ -56,8 +56,8 @@ impl Database {
 
     fn check(&self, shard: ShardId, entry: &FeedEntry) -> Result<(), StoreError> {
         let Some(order) = self.orders.get(&entry.reservation) else { return Ok(()) };
-        let ends_refund = entry.kind == FeedKind::Refunded && order.shard == shard && order.product == entry.product;
-        if ends_refund {
+        let goes_on = entry.kind == FeedKind::Refunded || entry.cancelled.is_some();
+        if goes_on && order.shard == shard && order.product == entry.product {
             return Ok(());
         }
         let position = i64::try_from(order.position.get()).unwrap_or(i64::MAX);
@@ -78,7 +78,11 @@ impl Database {
             late: entry.late,
             created_at: entry.at,
             changed_at: entry.at,
+            cancelled: None,
         });
         (order.state, order.changed_at) = (entry.kind, entry.at);
+        if let Some(how) = entry.cancelled {
+            order.cancelled.get_or_insert(Cancelled { at: entry.at, how });
+        }
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use doorbuster_gateway::payment::{Event, Outcome, Step};
 use doorbuster_gateway::{Key, Known};
-use doorbuster_protocol::command::{Command, LatePayment, Payment, Target};
+use doorbuster_protocol::command::{Cancel, CancelReason, Cancellation, Command, LatePayment, Payment, Target};
 use doorbuster_protocol::query::{Changed, Query, Unsettled};
-use doorbuster_protocol::reply::{Reply, ReservationReply, ReservationView, UnsettledPage};
+use doorbuster_protocol::reply::{Reply, ReservationReply, ReservationState, ReservationView, UnsettledPage};
 use doorbuster_protocol::request::RequestBody;
 use doorbuster_protocol::types::{Millis, Quantity, ReservationId, ShardId};
 
@@ -18,6 +18,7 @@ use super::client::mark;
 use super::provider;
 use super::shape::Shape;
 use crate::history::{Heard, Moment};
+use crate::sim::Rng;
 use crate::sim::port::{Actor, Happened, Port};
 
 /// Time for the next payment.
@@ -39,6 +40,8 @@ enum Doing {
     Nothing,
     /// A reservation is being pinned.
     Beginning(Target),
+    /// A sale is being cancelled.
+    Cancelling,
     /// What a shard has unsettled is being read.
     Looking(Unsettled),
     /// A payment, or a refund, is carried through.
@@ -78,6 +81,9 @@ pub struct Payer {
     left: u64,
     pause: Duration,
     deaths: u64,
+    cancels: u64,
+    /// What is cancelled, and how, is drawn here, so that without it everything is as it is.
+    cancelling: Rng,
     winding_down: bool,
     is_done: bool,
 }
@@ -103,6 +109,8 @@ impl Payer {
             left: shape.wishes,
             pause: shape.span / u32::try_from(shape.wishes).unwrap_or(1).max(1),
             deaths: shape.deaths,
+            cancels: shape.cancels,
+            cancelling: Rng::new(shape.seed).stream("cancelling").numbered(number as u64),
             winding_down: false,
             is_done: false,
         }
@@ -120,11 +128,14 @@ impl Payer {
         if !matches!(self.doing, Doing::Nothing) || self.is_done {
             return;
         }
+        if self.left > 0 && self.cancelling.percent(self.cancels) && self.cancel(port) {
+            return;
+        }
         if self.left == 0 || port.rng().percent(40) {
             return self.look(port);
         }
         self.left -= 1;
-        let known = self.board.borrow().held(port.rng());
+        let known = self.board.borrow().in_state(ReservationState::Held, port.rng());
         let Some(known) = known else { return self.rest(port) };
         if self.dies(port) {
             return;
@@ -132,6 +143,34 @@ impl Payer {
         self.doing = Doing::Beginning(known.target());
         let begin = Payment { target: known.target(), attempt: known.attempts + 1 };
         self.ask(RequestBody::Command(Command::BeginPayment(begin)), port);
+    }
+
+    /// Cancels a sale, one that was cancelled before now and then. Whether there is one.
+    fn cancel(&mut self, port: &mut Port<'_>) -> bool {
+        let again = self.cancelling.percent(15);
+        let wanted = if again { ReservationState::Refunded } else { ReservationState::Confirmed };
+        let Some(known) = self.board.borrow().in_state(wanted, &mut self.cancelling) else { return false };
+        self.left -= 1;
+        if self.dies(port) {
+            return true;
+        }
+        let reason = self.cancelling.pick(&CancelReason::ALL).copied().unwrap_or(CancelReason::Shop);
+        let how = Cancellation { reason, return_stock: self.cancelling.percent(50) };
+        self.doing = Doing::Cancelling;
+        self.ask(RequestBody::Command(Command::Cancel(Cancel { target: known.target(), how })), port);
+        true
+    }
+
+    /// What was paid goes back, at once or when somebody looks for it.
+    fn cancelled(&mut self, heard: &Heard, port: &mut Port<'_>) {
+        match heard {
+            Heard::Reply(Reply::Reservation(reply))
+                if reply.reservation.state == ReservationState::RefundDue && self.cancelling.percent(50) =>
+            {
+                self.take_up(Unsettled::Refunds, &reply.reservation, port);
+            }
+            _ => self.rest(port),
+        }
     }
 
     fn look(&mut self, port: &mut Port<'_>) {
@@ -231,6 +270,7 @@ impl Payer {
             match self.doing {
                 Doing::Nothing => {}
                 Doing::Beginning(target) => self.begun(target, &finished.heard, port),
+                Doing::Cancelling => self.cancelled(&finished.heard, port),
                 Doing::Looking(of) => self.seen(of, &finished.heard, port),
                 Doing::Carrying(run) => self.came(run, event(&finished.heard), port),
             }

@@ -35,6 +35,8 @@ pub struct Shape {
     pub mix: Mix,
     /// Of 100 steps of a gateway, so many end with its death.
     pub deaths: u64,
+    /// Of 100 times that a gateway looks for something to do, so many it cancels a sale.
+    pub cancels: u64,
     /// Whether nobody else confirms reservations or has to do with payments.
     pub gateways_alone: bool,
     /// Of 100 transactions of the order database, so many fail.
@@ -87,10 +89,13 @@ impl Shape {
             database_failures: [0, 10, 40][rng.index(3)],
             gateways_alone: false,
             reads: 1,
+            cancels: 0,
         };
         let alone = rng.percent(50);
         shape.leave_payments_to_gateways(alone && shape.payers > 0);
         shape.reads = [1, 1, 8][rng.index(3)];
+        // From a stream of its own: what there was before there were cancellations is drawn as it was.
+        shape.cancels = [0, 25, 60][Rng::new(scenario.seed).stream("cancels").index(3)];
         shape
     }
 

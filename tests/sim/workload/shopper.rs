@@ -86,8 +86,16 @@ fn target(known: Known, rng: &mut Rng) -> Target {
     }
 }
 
-const ANY: [State; 7] =
-    [State::Held, State::Paying, State::Confirmed, State::Released, State::Expired, State::RefundDue, State::Refunded];
+const ANY: [State; 8] = [
+    State::Held,
+    State::Paying,
+    State::Confirmed,
+    State::Released,
+    State::Expired,
+    State::RefundDue,
+    State::Refunded,
+    State::Cancelled,
+];
 
 fn repeat(board: &Board, rng: &mut Rng) -> Option<Command> {
     if rng.percent(30) {

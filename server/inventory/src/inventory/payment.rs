@@ -91,6 +91,12 @@ impl Inventory {
                 let entered = self.enter(slot, &taken, state);
                 self.tell(kind, &entered);
             }
+            // Nobody wants it any more: its money goes back, whatever the policy.
+            ReservationState::Cancelled => {
+                let paid = Reservation { late: true, ..reservation };
+                let due = self.enter(slot, &paid, ReservationState::RefundDue);
+                self.tell(FeedKind::RefundDue, &due);
+            }
             ReservationState::Confirmed | ReservationState::RefundDue | ReservationState::Refunded => {
                 return Ok(self.reservation_reply(slot, true));
             }
@@ -145,6 +151,7 @@ impl Inventory {
             state,
             late: true,
             abandoned: false,
+            cancelled: None,
             attempts: 0,
             created: now,
             first_ttl: Millis(0),

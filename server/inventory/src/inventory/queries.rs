@@ -122,6 +122,7 @@ impl Inventory {
             state: reservation.state,
             payment_attempts: reservation.attempts,
             late: reservation.late,
+            cancelled: reservation.cancelled,
             created_at: reservation.created,
             first_expires_at: reservation.created.plus(reservation.first_ttl),
             expires_at: reservation.expires,

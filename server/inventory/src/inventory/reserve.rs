@@ -60,6 +60,7 @@ impl Inventory {
             state: ReservationState::Held,
             late: false,
             abandoned: false,
+            cancelled: None,
             attempts: 0,
             created: time,
             first_ttl: ttl,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use doorbuster_protocol::command::{LatePaymentPolicy, ProductSpec};
+use doorbuster_protocol::command::{Cancellation, LatePaymentPolicy, ProductSpec};
 use doorbuster_protocol::limits::{MAX_PRODUCT_NAME_BYTES, MAX_RESERVATION_QUANTITY, MAX_STOCK, MAX_TTL};
 use doorbuster_protocol::reply::{FeedEntry, FeedKind, ReservationState, SaleState};
 use doorbuster_protocol::types::{
@@ -11,7 +11,7 @@ use doorbuster_protocol::types::{
     StateHash, Timestamp, UserId,
 };
 
-use super::{MAGIC, SnapshotError, VERSION};
+use super::{MAGIC, OLDEST, SnapshotError, VERSION};
 use crate::feed::Feed;
 use crate::inventory::State;
 use crate::limits::Limits;
@@ -28,6 +28,7 @@ const MAX_FEED_POSITION: u64 = 1 << 62;
 type Result<T, E = SnapshotError> = std::result::Result<T, E>;
 
 struct Header {
+    version: u16,
     applied: LogIndex,
     time: Timestamp,
     state_hash: StateHash,
@@ -70,15 +71,16 @@ fn verified(bytes: &[u8]) -> Result<&[u8]> {
 
 fn header(input: &mut Input<'_>, expected: ShardId) -> Result<Header> {
     input.array::<8>("magic")?;
-    let found = input.u16("version")?;
-    if found != VERSION {
-        return Err(SnapshotError::UnsupportedVersion { found });
+    let version = input.u16("version")?;
+    if !(OLDEST..=VERSION).contains(&version) {
+        return Err(SnapshotError::UnsupportedVersion { found: version });
     }
     let found = ShardId(input.u16("shard")?);
     if found != expected {
         return Err(SnapshotError::WrongShard { found, expected });
     }
     let header = Header {
+        version,
         applied: LogIndex(input.u64("index")?),
         time: Timestamp(input.u64("time")?),
         state_hash: StateHash(input.u64("state hash")?),
@@ -194,9 +196,13 @@ fn reservation(input: &mut Input<'_>) -> Result<Reservation> {
     let (product, quantity) = (input.u32("reservation's product")?, input.u32("quantity")?);
     let state = state_from(input.u8("state")?).ok_or_else(|| input.invalid("state"))?;
     let flags = input.u8("late")?;
-    input.require(flags < 4, "late")?;
+    let cancelled = cancellation(input, flags >> 2)?;
     let abandoned = flags & 2 != 0;
     input.require(!abandoned || state == ReservationState::Expired, "payment left behind")?;
+    let ends_one =
+        matches!(state, ReservationState::RefundDue | ReservationState::Refunded | ReservationState::Cancelled);
+    let is_one = state == ReservationState::Cancelled;
+    input.require(cancelled.map_or(!is_one, |_| ends_one), "cancellation")?;
     Ok(Reservation {
         id,
         user,
@@ -205,6 +211,7 @@ fn reservation(input: &mut Input<'_>) -> Result<Reservation> {
         state,
         late: flags & 1 != 0,
         abandoned,
+        cancelled,
         attempts: input.u16("payment attempts")?,
         created: Timestamp(input.u64("time")?),
         first_ttl: Millis(input.u64("duration")?),
@@ -212,6 +219,13 @@ fn reservation(input: &mut Input<'_>) -> Result<Reservation> {
         expires: Timestamp(input.u64("time")?),
         changed: Timestamp(input.u64("time")?),
     })
+}
+
+/// How a sale was cancelled, by its number; 0 for none.
+fn cancellation(input: &Input<'_>, number: u8) -> Result<Option<Cancellation>> {
+    let cancelled = Cancellation::from_number(number);
+    input.require(number == 0 || cancelled.is_some(), "cancellation")?;
+    Ok(cancelled)
 }
 
 /// Whether a reservation can have been made by this program, and fits its record.
@@ -266,12 +280,16 @@ fn feed(input: &mut Input<'_>, header: &Header) -> Result<Feed> {
             0 => FeedKind::Confirmed,
             1 => FeedKind::RefundDue,
             2 => FeedKind::Refunded,
+            3 => FeedKind::Cancelled,
             _ => return Err(input.invalid("feed entry")),
         };
+        let late = input.flag("late")?;
+        let cancelled = if header.version > OLDEST { input.u8("cancellation")? } else { 0 };
         feed.push(FeedEntry {
             position: FeedPosition(header.acknowledged.get() + 1 + offset),
             kind,
-            late: input.flag("late")?,
+            late,
+            cancelled: cancellation(input, cancelled)?,
             product: ProductId(input.u64("feed entry")?),
             reservation: ReservationId(input.u128("feed entry")?),
             user: UserId(input.u128("feed entry")?),

@@ -5,7 +5,7 @@ use std::io;
 use doorbuster_protocol::reply::FeedEntry;
 
 use super::{Frozen, FrozenProduct, MAGIC, VERSION};
-use crate::feed::kind_code;
+use crate::feed::{cancellation, kind_code};
 use crate::operations::Operation;
 use crate::product::{policy_code, sale_code};
 use crate::record::{Reservation, state_code};
@@ -87,7 +87,7 @@ fn reservation(out: &mut Output<'_>, bucket: u16, reservation: &Reservation) {
     out.u32(reservation.product);
     out.u32(reservation.quantity);
     out.u8(state_code(reservation.state));
-    out.u8(u8::from(reservation.late) | u8::from(reservation.abandoned) << 1);
+    out.u8(u8::from(reservation.late) | u8::from(reservation.abandoned) << 1 | reservation.cancellation() << 2);
     out.u16(reservation.attempts);
     out.u64(reservation.created.get());
     out.u64(reservation.first_ttl.get());
@@ -111,6 +111,7 @@ fn operation(out: &mut Output<'_>, operation: &Operation) {
 fn feed_entry(out: &mut Output<'_>, entry: &FeedEntry) {
     out.u8(kind_code(entry.kind));
     out.u8(u8::from(entry.late));
+    out.u8(cancellation(entry));
     out.u64(entry.product.get());
     out.u128(entry.reservation.get());
     out.u128(entry.user.get());

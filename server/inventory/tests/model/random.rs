@@ -2,8 +2,8 @@
 //! beyond every limit, now and then.
 
 use doorbuster_protocol::command::{
-    AdjustStock, ChangeSale, Command, Extend, LatePayment, LatePaymentPolicy, Payment, ProductSpec, Reserve,
-    SaleAction, SetStock, Target,
+    AdjustStock, Cancel, CancelReason, Cancellation, ChangeSale, Command, Extend, LatePayment, LatePaymentPolicy,
+    Payment, ProductSpec, Reserve, SaleAction, SetStock, Target,
 };
 use doorbuster_protocol::limits::{MAX_PRICE_MINOR, MAX_RESERVATION_QUANTITY, MAX_STOCK, MAX_TTL};
 use doorbuster_protocol::reply::{ReservationState, ReservationView};
@@ -72,13 +72,14 @@ pub fn command(random: &mut Random, world: &Naive) -> Command {
         10..45 => reserve(random, world),
         45..60 => Command::BeginPayment(payment(random, world)),
         60..67 => Command::PaymentFailed(payment(random, world)),
-        67..73 => Command::Confirm(target(random, world)),
-        73..79 => Command::Release(target(random, world)),
-        79..85 => Command::Extend(Extend {
+        67..72 => Command::Confirm(target(random, world)),
+        72..77 => Command::Release(target(random, world)),
+        77..82 => Command::Extend(Extend {
             target: target(random, world),
             operation: operation(random),
             by: Millis(random.pick(&[1, 50, 100, 300, 1000, 0, MAX_TTL.0, MAX_TTL.0 + 1, u64::MAX])),
         }),
+        82..85 => cancel(random, world),
         85..88 => late_payment(random, world),
         88..92 => Command::RefundDone(target(random, world)),
         92..94 => acknowledge(random, world),
@@ -166,6 +167,17 @@ fn payment(random: &mut Random, world: &Naive) -> Payment {
     let attempts = world.reservations.get(&target.reservation).map_or(0, |made| made.view.payment_attempts);
     let attempt = random.pick(&[attempts, attempts + 1, attempts + 1, attempts.wrapping_sub(1), attempts + 2, 0, 1]);
     Payment { target, attempt }
+}
+
+/// Most often of what is sold.
+fn cancel(random: &mut Random, world: &Naive) -> Command {
+    let sold = (0..10).find_map(|_| known(random, world).filter(|view| view.state == ReservationState::Confirmed));
+    let target = match sold.filter(|_| !random.one_in(4)) {
+        Some(view) => Target { product: view.product, reservation: view.reservation, user: view.user },
+        None => target(random, world),
+    };
+    let how = Cancellation { reason: random.pick(&CancelReason::ALL), return_stock: random.one_in(2) };
+    Command::Cancel(Cancel { target, how })
 }
 
 fn late_payment(random: &mut Random, world: &Naive) -> Command {

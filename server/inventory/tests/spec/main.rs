@@ -39,6 +39,7 @@ macro_rules! scripts {
 
 scripts! {
     arguments,
+    cancel,
     expiry,
     extend,
     feed,

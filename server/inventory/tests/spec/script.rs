@@ -20,8 +20,8 @@ use std::str::FromStr;
 
 use doorbuster_inventory::{Inventory, Limits};
 use doorbuster_protocol::command::{
-    AdjustStock, ChangeSale, Command, Extend, LatePayment, LatePaymentPolicy, Payment, ProductSpec, Reserve,
-    SaleAction, SetStock, Target,
+    AdjustStock, Cancel, CancelReason, Cancellation, ChangeSale, Command, Extend, LatePayment, LatePaymentPolicy,
+    Payment, ProductSpec, Reserve, SaleAction, SetStock, Target,
 };
 use doorbuster_protocol::query::{Changed, Unsettled};
 use doorbuster_protocol::types::{
@@ -137,6 +137,13 @@ fn command(verb: &str, words: &mut Words<'_>) -> Result<Command, String> {
         "confirm" => Command::Confirm(target(words)?),
         "release" => Command::Release(target(words)?),
         "refunded" => Command::RefundDone(target(words)?),
+        "cancel" => {
+            let (product, reservation) = (words.id()?, words.id()?);
+            let reason = words.next()?;
+            let reason = CancelReason::named(&reason).ok_or_else(|| format!("{reason} is no reason"))?;
+            let how = Cancellation { reason, return_stock: words.next()? == "returned" };
+            Command::Cancel(Cancel { target: Target { product, reservation, user: words.user()? }, how })
+        }
         "extend" => {
             let (product, reservation) = (words.id()?, words.id()?);
             let (operation, by) = (words.id()?, Millis(words.number()?));

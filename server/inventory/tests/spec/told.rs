@@ -1,5 +1,6 @@
 //! Replies and refusals in few words.
 
+use doorbuster_protocol::command::Cancellation;
 use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::reply::{FeedEntry, FeedKind, ProductView, Reply, ReservationView, SaleState};
 
@@ -44,7 +45,12 @@ pub fn reservation(view: &ReservationView) -> String {
     if view.late {
         text += ", late";
     }
-    text
+    text + &cancelled(view.cancelled)
+}
+
+fn cancelled(how: Option<Cancellation>) -> String {
+    let units = |back| if back { "returned" } else { "written off" };
+    how.map_or(String::new(), |how| format!(", cancelled by {} and {}", how.reason.name(), units(how.return_stock)))
 }
 
 pub fn product(view: &ProductView) -> String {
@@ -68,10 +74,11 @@ pub fn feed_entry(entry: &FeedEntry) -> String {
         FeedKind::Confirmed => "confirmed",
         FeedKind::RefundDue => "refund due",
         FeedKind::Refunded => "refunded",
+        FeedKind::Cancelled => "cancelled",
     };
     let late = if entry.late { ", late" } else { "" };
     format!(
-        "{}: r{} {kind}: {} of p{} for u{} at {} {}, at {}{late}",
+        "{}: r{} {kind}: {} of p{} for u{} at {} {}, at {}{late}{}",
         entry.position,
         entry.reservation,
         entry.quantity,
@@ -79,6 +86,7 @@ pub fn feed_entry(entry: &FeedEntry) -> String {
         entry.user,
         entry.price.minor,
         entry.price.currency,
-        entry.at
+        entry.at,
+        cancelled(entry.cancelled)
     )
 }
