@@ -13,7 +13,7 @@ pub mod event;
 pub mod metrics;
 pub mod retention;
 mod secrets;
-mod sender;
+pub mod sender;
 pub mod signature;
 pub mod store;
 

@@ -1,8 +1,13 @@
-//! Bodies of HTTP requests, of every route that reads one; signatures of webhooks.
+//! Bodies of HTTP requests, of every route that reads one; signatures of webhooks, and the events that they bring.
 
+use doorbuster_gateway::Key;
 use doorbuster_gateway::bodies::{self, Body};
+use doorbuster_gateway::config::Provider;
+use doorbuster_gateway::webhooks::event::Event;
+use doorbuster_gateway::webhooks::sender;
 use doorbuster_gateway::webhooks::signature::{Secrets, Signature, SignatureError};
 use doorbuster_protocol::types::Timestamp;
+use serde_json::{Value, json};
 
 /// The secret in force and the one before, and when the seeds were signed.
 const SECRETS: (&[u8], &[u8]) = (b"whsec_new", b"whsec_old");
@@ -43,6 +48,67 @@ pub fn signatures(bytes: &[u8]) {
         let late = one.verify(own.as_bytes(), body, Timestamp(SIGNED.0 + 300_001));
         assert!(matches!(late, Err(SignatureError::Stale { .. })));
     }
+}
+
+/// Each provider's events: what is read has names that the table of events takes, and a payment that is written as it was read;
+/// and the provider that writes it again is understood the same.
+pub fn events(bytes: &[u8]) {
+    for (provider, write) in [(Provider::Simulator, simulators as fn(&Event) -> Value), (Provider::Stripe, stripes)] {
+        let sender = sender::of(provider);
+        let Ok(event) = (sender.read)(bytes) else { continue };
+        for name in [&event.id, &event.type_name] {
+            assert!(
+                (1..=255).contains(&name.len()) && name.bytes().all(|byte| (0x21..0x7f).contains(&byte)),
+                "{name:?}"
+            );
+        }
+        if let Some(key) = event.payment {
+            let text = key.to_string();
+            assert!(text.len() <= 255 && text.parse::<Key>() == Ok(key), "{text}");
+        }
+        let again = write(&event).to_string();
+        let again = (sender.read)(again.as_bytes()).unwrap_or_else(|error| panic!("{again}: {error}"));
+        assert_eq!(again, event);
+    }
+}
+
+fn simulators(event: &Event) -> Value {
+    json!({ "id": event.id, "type": event.type_name, "data": { "key": key_of(event) } })
+}
+
+fn stripes(event: &Event) -> Value {
+    let metadata = json!({ "doorbuster_key": key_of(event) });
+    json!({ "id": event.id, "type": event.type_name, "data": { "object": { "metadata": metadata } } })
+}
+
+fn key_of(event: &Event) -> String {
+    event.payment.map_or_else(String::new, |key| key.to_string())
+}
+
+/// One of each kind that either provider sends, and the usual mistakes.
+pub fn event_seeds() -> Vec<Vec<u8>> {
+    let key = "000000000000000000000000000000ab-1753370000000-1";
+    let simulators = ["charge.succeeded", "charge.declined", "charge.refunded", "charge.disputed"].map(|name| {
+        let data = json!({ "number": 7, "key": key, "amount": 500, "currency": "EUR", "state": "succeeded", "reason": null });
+        json!({ "id": "evt_9c56cc51b374c3ba189210d5b6d4bf57", "type": name, "created": 1_753_370_000_123_u64, "data": data })
+    });
+    let stripes =
+        ["payment_intent.succeeded", "payment_intent.payment_failed", "payment_intent.canceled", "charge.refunded"];
+    let stripes = stripes.map(|name| {
+        let metadata = json!({ "doorbuster_key": key, "doorbuster_product": "7" });
+        let object = json!({ "id": "pi_3Pgc6sB7WZ01zgkW0Y", "object": "payment_intent", "amount": 500, "currency": "eur", "metadata": metadata });
+        json!({ "id": "evt_1Pgc6tB7WZ01zgkWQJmhD1R6", "object": "event", "type": name, "livemode": false, "data": { "object": object } })
+    });
+    let mistakes = [
+        r#"{"id": "evt_1", "id": "evt_2", "type": "charge.succeeded"}"#,
+        r#"{"id": "evt\u0000", "type": "t"}"#,
+        r#"{"id": "evt_1", "type": "", "data": null}"#,
+        r#"{"id": "evt_1", "type": "t", "data": {"key": "000000000000000000000000000000AB-07-0"}}"#,
+        r#"{"id": "evt_1", "type": "t", "data": {"object": {"metadata": null}}}"#,
+        r#"["evt_1", "charge.succeeded", ["000000000000000000000000000000ab-7-1"]]"#,
+    ];
+    let written = simulators.iter().chain(&stripes).map(|event| event.to_string().into_bytes());
+    written.chain(mistakes.iter().map(|mistake| mistake.as_bytes().to_vec())).collect()
 }
 
 /// Signed ones, and the usual mistakes.

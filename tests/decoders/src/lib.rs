@@ -29,7 +29,7 @@ pub struct Property {
 }
 
 /// All of them.
-pub const PROPERTIES: [Property; 11] = [
+pub const PROPERTIES: [Property; 12] = [
     Property { name: "client_requests", check: client::requests, seeds: client::seeds, memory: (64, 64 << 10) },
     Property { name: "client_answers", check: client::answers, seeds: client::seeds, memory: (64, 64 << 10) },
     Property { name: "client_handshake", check: client::handshake, seeds: client::seeds, memory: (64, 64 << 10) },
@@ -51,6 +51,7 @@ pub const PROPERTIES: [Property; 11] = [
         seeds: http::signature_seeds,
         memory: (64, 64 << 10),
     },
+    Property { name: "webhook_events", check: http::events, seeds: http::event_seeds, memory: (64, 64 << 10) },
 ];
 
 /// The property of this name.

@@ -112,5 +112,5 @@ macro_rules! each_holds {
 each_holds! {
     client_requests client_answers client_handshake log_entry peer_messages
     log_segment log_damage snapshot_file snapshot_state http_bodies
-    webhook_signatures
+    webhook_signatures webhook_events
 }
