@@ -7,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use doorbuster_protocol::limits::RETENTION;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::IpNet;
@@ -167,6 +168,9 @@ pub struct PaymentConfig {
     /// How long nothing must have happened to a payment or a refund before this gateway takes it up, in ms; 0 for never,
     /// where something else than gateways takes the money. Default 60000, at most 3600000.
     pub sweep_after_ms: u64,
+    /// How long after a sale its customer may cancel it over HTTP, in ms; its units then go back on sale and what was paid goes back.
+    /// 0 for not at all; operators may always. Default 0, at most 86400000: longer, the cluster knows of no reservation.
+    pub cancel_within_ms: u64,
     /// File with the secret that the provider signs its webhooks with, at least 32 bytes; of each of its accounts, if there are
     /// several; and the one before it, while it is being changed. Default none: then `POST /v1/webhooks/...` answers 404.
     pub webhook_secrets_file: Option<PathBuf>,
@@ -291,6 +295,7 @@ impl Default for PaymentConfig {
             charge_timeout_ms: 20_000,
             sweep_every_ms: 5000,
             sweep_after_ms: 60_000,
+            cancel_within_ms: 0,
             webhook_secrets_file: None,
             webhook_secrets_env: None,
             provider: Provider::default(),
@@ -448,6 +453,7 @@ impl PaymentConfig {
         within("payment.charge_timeout_ms", self.charge_timeout_ms, 100, 120_000)?;
         within("payment.sweep_every_ms", self.sweep_every_ms, 50, 600_000)?;
         within("payment.sweep_after_ms", self.sweep_after_ms, 0, 3_600_000)?;
+        within("payment.cancel_within_ms", self.cancel_within_ms, 0, RETENTION.0)?;
         if self.provider == Provider::Stripe {
             self.stripe.terms().map(drop)?;
         }

@@ -12,6 +12,7 @@ use crate::problem::{HttpResponse, Problem, cluster, kinds};
 
 pub mod admin;
 pub mod bodies;
+pub mod cancel;
 pub mod health;
 pub mod key;
 pub mod orders;
@@ -112,6 +113,8 @@ pub async fn run(app: &App, call: Call) -> Result<HttpResponse, Problem> {
         Action::Release => reservations::release(app, &call).await,
         Action::Extend => reservations::extend(app, call).await,
         Action::Pay => payment::pay(app, call).await,
+        Action::Cancel => cancel::by_customer(app, &call).await,
+        Action::CancelAny => cancel::by_operator(app, call).await,
         Action::Webhook => webhooks::receive(app, call).await,
         Action::ShowOrder => orders::show(app, &call).await,
         Action::CreateProduct => admin::create(app, call).await,

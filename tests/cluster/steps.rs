@@ -26,6 +26,7 @@ use crate::sale::{Sale, binary, product};
 
 /// A payment must have come to its end after this.
 const WITHIN: Duration = Duration::from_secs(30);
+const ORDER: &str = "SELECT state, cancel_reason FROM orders WHERE reservation = ?1";
 const SECRET: &str = "whsec_0123456789abcdef0123456789abcdef";
 
 /// A kind of payment.
@@ -40,6 +41,8 @@ struct Scenario {
     after_end_before: Option<Step>,
     /// The second gateway is told by the provider, and looks for nothing by itself.
     told: bool,
+    /// Its customer cancels it once it is sold.
+    cancelled: bool,
     end: End,
 }
 
@@ -59,18 +62,27 @@ const NOT_PAID: End =
     End { states: &[ReservationState::Held, ReservationState::Expired], charge: "declined", order: None };
 const GIVEN_BACK: End = End { states: &[ReservationState::Refunded], charge: "refunded", order: Some("refunded") };
 
-const SUCCESS: Scenario =
-    Scenario { provider: &[], card: "tok_visa", life_ms: 60_000, after_end_before: None, told: false, end: SOLD };
+const SUCCESS: Scenario = Scenario {
+    provider: &[],
+    card: "tok_visa",
+    life_ms: 60_000,
+    after_end_before: None,
+    told: false,
+    cancelled: false,
+    end: SOLD,
+};
 const DECLINE: Scenario = Scenario { card: "tok_declined", end: NOT_PAID, ..SUCCESS };
 const UNKNOWN: Scenario = Scenario { provider: &["--lost-after-rate", "1"], ..SUCCESS };
 const LATE: Scenario =
-    Scenario { provider: &["--late-rate", "1", "--late-ms", "1200"], life_ms: 500, end: GIVEN_BACK, ..SUCCESS };
+    Scenario { provider: &["--late-rate", "1", "--late-ms", "2200"], life_ms: 1500, end: GIVEN_BACK, ..SUCCESS };
 const NEVER_CHARGED: Scenario = Scenario { after_end_before: Some(Step::Charge), ..SUCCESS };
 const TOLD: Scenario = Scenario { after_end_before: Some(Step::Confirm), told: true, ..SUCCESS };
 
+const CANCELLED: Scenario = Scenario { cancelled: true, end: GIVEN_BACK, ..SUCCESS };
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_step_a_gateway_ends_before_another_goes_on() {
-    let scenarios = [SUCCESS, DECLINE, UNKNOWN, LATE, NEVER_CHARGED, TOLD];
+    let scenarios = [SUCCESS, DECLINE, UNKNOWN, LATE, NEVER_CHARGED, TOLD, CANCELLED];
     let all = scenarios.map(|scenario| tokio::spawn(every_step(scenario)));
     let mut ended_before = BTreeSet::new();
     for one in all {
@@ -127,11 +139,17 @@ impl Stage {
         let spec = ProductSpec { product: id, ttl: life, max_life: life, payment_cap: life, late_payment, ..product() };
         self.sale.client.create_product(spec).await.expect("a new product");
         let first = self.scenario.after_end_before.unwrap_or(step);
-        let mut gateway = self.gateway(Some(first), false).await;
+        let mut gateway = self.gateway((!self.scenario.cancelled).then_some(first), false).await;
         let target = self.begin(&gateway, id).await;
         let mut end = self.scenario.end;
+        if self.scenario.cancelled {
+            assert!(!self.ended_or_settled(&mut gateway, target, SOLD).await, "it is sold");
+            drop(gateway);
+            gateway = self.gateway(Some(step), false).await;
+            self.cancel(&gateway, target).await;
+        }
         let mut has_ended = self.ended_or_settled(&mut gateway, target, end).await;
-        if has_ended && first == Step::Charge {
+        if has_ended && !self.scenario.cancelled && first == Step::Charge {
             // Nobody else had the card.
             end = NOT_PAID;
         }
@@ -156,6 +174,7 @@ impl Stage {
         let payment = toml::toml! {
             sweep_every_ms = 50
             sweep_after_ms = 150
+            cancel_within_ms = 3600000
         };
         let mut payment = payment;
         if told {
@@ -189,6 +208,14 @@ impl Stage {
         let found = self.sale.client.find_reservations(reservation).await.expect("the cluster answers");
         let view = found.first().expect("it was reserved").reservation;
         Target { product: view.product, reservation, user: view.user }
+    }
+
+    /// Cancels it, as its customer; the answer may not come.
+    async fn cancel(&self, gateway: &Front, target: Target) {
+        let headers = format!("Authorization: Bearer {}\r\n", token(gateway.key_file()));
+        let path = format!("/v1/reservations/{}-{:032x}/cancel", target.product, target.reservation.0);
+        let _may_end = post(gateway.address(), &path, &headers, &Value::Null).await;
+        assert!(self.view(target).await.cancelled.is_some(), "the gateway ends behind the command, in the refund");
     }
 
     /// The provider tells that it has the money.
@@ -245,12 +272,13 @@ impl Stage {
         let file = format!("sqlite:{}", self.folder.path().join("orders.db").display());
         let mut database = SqliteConnection::connect(&file).await.expect("the gateways' own file");
         let id = format!("{:032x}", target.reservation.0);
+        let cancelled = self.scenario.cancelled.then(|| "customer".to_owned());
         let stored = async {
             loop {
-                let order =
-                    sqlx::query_scalar::<_, String>("SELECT state FROM orders WHERE reservation = ?1").bind(&id);
-                let state = order.fetch_optional(&mut database).await.expect("it has the table");
-                if state.as_deref() == end.order {
+                let order = sqlx::query_as::<_, (String, Option<String>)>(ORDER).bind(&id);
+                let order = order.fetch_optional(&mut database).await.expect("it has the table");
+                let wanted = end.order.map(|state| (state.to_owned(), cancelled.clone()));
+                if order == wanted {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;

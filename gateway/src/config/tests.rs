@@ -129,6 +129,7 @@ fn each_field_is_checked() {
         ("payment.charge_timeout_ms", |config| config.payment.charge_timeout_ms = 1),
         ("payment.sweep_every_ms", |config| config.payment.sweep_every_ms = 49),
         ("payment.sweep_after_ms", |config| config.payment.sweep_after_ms = 3_600_001),
+        ("payment.cancel_within_ms", |config| config.payment.cancel_within_ms = 86_400_001),
         ("payment.webhook_secrets_env", |config| {
             config.payment.webhook_secrets_env = Some("A".into());
             config.payment.webhook_secrets_file = Some("b".into());

@@ -72,6 +72,8 @@ kinds! {
     REFUNDING "refunding" 409 never "The payment goes back, or went back";
     NOT_CONFIRMED "not_confirmed" 409 never "The reservation is not confirmed";
     RESERVATION_CANCELLED "reservation_cancelled" 409 never "The reservation was confirmed, and cancelled";
+    CANCEL_NOT_ALLOWED "cancel_not_allowed" 409 never "Customers cannot cancel here";
+    CANCEL_TOO_LATE "cancel_too_late" 409 never "It is too late to cancel";
     NO_REFUND_DUE "no_refund_due" 409 never "No refund is due";
     LIFE_LIMIT_REACHED "life_limit_reached" 409 never "The reservation cannot be held longer";
 

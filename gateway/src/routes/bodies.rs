@@ -4,7 +4,7 @@
 
 use hyper::HeaderMap;
 
-use super::{admin, payment, reservations};
+use super::{admin, cancel, payment, reservations};
 use crate::problem::Problem;
 
 /// A route that reads a body.
@@ -20,11 +20,13 @@ pub enum Body {
     CreateProduct,
     /// `POST /v1/admin/products/{product}/stock`.
     Stock,
+    /// `POST /v1/admin/reservations/{id}/cancel`.
+    Cancel,
 }
 
 impl Body {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Reserve, Self::Extend, Self::Pay, Self::CreateProduct, Self::Stock];
+    pub const ALL: [Self; 6] = [Self::Reserve, Self::Extend, Self::Pay, Self::CreateProduct, Self::Stock, Self::Cancel];
 }
 
 /// Reads these bytes as such a body, sent without headers, and forgets what they said.
@@ -39,5 +41,6 @@ pub fn check(body: Body, bytes: &[u8]) -> Result<(), Problem> {
         Body::Pay => payment::check(&headers, bytes),
         Body::CreateProduct => admin::check_create(&headers, bytes),
         Body::Stock => admin::check_stock(&headers, bytes),
+        Body::Cancel => cancel::check(&headers, bytes),
     }
 }

@@ -113,10 +113,12 @@ pub async fn show(app: &App, call: &Call) -> Result<HttpResponse, Problem> {
 /// What to say of an order that is not stored, by its reservation.
 async fn pending(app: &App, target: Target) -> Result<Option<Problem>, Problem> {
     match app.backend.client()?.reservation(target).await {
-        Ok(reply) if reply.reservation.state == ReservationState::Confirmed => Ok(Some(Problem::new(
-            &kinds::ORDER_PENDING,
-            "The reservation is confirmed; its order is about to be stored.",
-        ))),
+        Ok(reply)
+            if reply.reservation.state == ReservationState::Confirmed || reply.reservation.cancelled.is_some() =>
+        {
+            let detail = "The reservation is confirmed; its order is about to be stored.";
+            Ok(Some(Problem::new(&kinds::ORDER_PENDING, detail)))
+        }
         Ok(_) => Ok(None),
         Err(doorbuster_client::Error::Refused(Refusal::UnknownReservation | Refusal::UnknownProduct)) => Ok(None),
         Err(error) => Err(error.into()),

@@ -33,6 +33,8 @@ pub enum Action {
     Release,
     Extend,
     Pay,
+    Cancel,
+    CancelAny,
     Webhook,
     ShowOrder,
     CreateProduct,
@@ -80,6 +82,17 @@ const GONE: Kinds = &[
     &kinds::ALREADY_CONFIRMED,
     &kinds::PAYMENT_IN_PROGRESS,
     &kinds::REFUNDING,
+    &kinds::RESERVATION_CANCELLED,
+];
+
+/// Why a sale is not undone.
+const NOT_UNDONE: Kinds = &[
+    &kinds::UNKNOWN_RESERVATION,
+    &kinds::RESERVATION_EXPIRED,
+    &kinds::RESERVATION_RELEASED,
+    &kinds::PAYMENT_IN_PROGRESS,
+    &kinds::REFUNDING,
+    &kinds::NOT_CONFIRMED,
     &kinds::RESERVATION_CANCELLED,
 ];
 
@@ -174,6 +187,14 @@ pub static TABLE: &[Route] = &[
         ],
     },
     Route {
+        method: "POST",
+        path: "/v1/reservations/{id}/cancel",
+        access: Access::User,
+        action: Action::Cancel,
+        statuses: &[200],
+        problems: &[LAYERS, USER, CHANGE, NOT_UNDONE, &[&kinds::CANCEL_NOT_ALLOWED, &kinds::CANCEL_TOO_LATE]],
+    },
+    Route {
         method: "GET",
         path: "/v1/products",
         access: Access::Public,
@@ -244,6 +265,14 @@ pub static TABLE: &[Route] = &[
                 &kinds::INVALID_ARGUMENT,
             ],
         ],
+    },
+    Route {
+        method: "POST",
+        path: "/v1/admin/reservations/{id}/cancel",
+        access: Access::Admin,
+        action: Action::CancelAny,
+        statuses: &[200],
+        problems: &[LAYERS, ADMIN, BODY, CHANGE, NOT_UNDONE],
     },
     sale("/v1/admin/products/{product}/pause", SaleAction::Pause),
     sale("/v1/admin/products/{product}/resume", SaleAction::Resume),

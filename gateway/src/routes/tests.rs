@@ -18,6 +18,8 @@ fn paths_find_their_routes() {
         ("GET", "/v1/reservations/7-00", Ok("/v1/reservations/{id}")),
         ("POST", "/v1/reservations/7-00/extend", Ok("/v1/reservations/{id}/extend")),
         ("POST", "/v1/admin/products/7/close", Ok("/v1/admin/products/{product}/close")),
+        ("POST", "/v1/reservations/7-00/cancel", Ok("/v1/reservations/{id}/cancel")),
+        ("POST", "/v1/admin/reservations/7-00/cancel", Ok("/v1/admin/reservations/{id}/cancel")),
         ("POST", "/v1/webhooks/simulator", Ok("/v1/webhooks/{provider}")),
         ("GET", "/v1/webhooks/simulator", Err("method_not_allowed")),
         ("POST", "/v1/webhooks/", Err("not_found")),

@@ -270,6 +270,13 @@ impl Saga {
         Ok(())
     }
 
+    /// Begins a refund that is due. Without room it is left to the sweeper, who finds it.
+    pub fn refund(self: &Arc<Self>, run: Run) {
+        if let Ok(permit) = self.sweeps.clone().try_acquire_owned() {
+            self.start(Place { _permit: permit }, run);
+        }
+    }
+
     /// Lets the payments in progress end within `time`, then gives the others up.
     pub async fn shutdown(&self, time: Duration) {
         self.tasks.close();
@@ -279,13 +286,10 @@ impl Saga {
         }
     }
 
-    /// The refund that this payment has come to. Without room it is left to the sweeper, who finds it.
+    /// The refund that this payment has come to.
     fn refund_at_once(self: &Arc<Self>, paid: &Run) {
-        if let Ok(permit) = self.sweeps.clone().try_acquire_owned() {
-            let Run { target, quantity, key, amount, .. } = *paid;
-            let refund = Run { target, quantity, key, amount, work: Work::Refund, patience: PATIENCE };
-            self.start(Place { _permit: permit }, refund);
-        }
+        let Run { target, quantity, key, amount, .. } = *paid;
+        self.refund(Run { target, quantity, key, amount, work: Work::Refund, patience: PATIENCE });
     }
 
     async fn carry(&self, run: &Run, word: &Notify) -> Outcome {

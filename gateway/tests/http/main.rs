@@ -3,6 +3,7 @@
 
 mod agent;
 mod bodies;
+mod cancels;
 mod cluster;
 mod connections;
 mod localstripe;

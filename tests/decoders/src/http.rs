@@ -133,6 +133,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         r#"{"by_ms": 60000}"#,
         r#"{"card_token": "tok_visa", "attempt": 1}"#,
         r#"{"delta": -5}"#,
+        r#"{"return_stock": true, "reason": "fraud"}"#,
         r#"{"expected": 5, "stock": 10}"#,
         r#"{"product": 7, "name": "Phone \u00e9", "stock": 100, "price": {"minor": 49900, "currency": "EUR"}, "limit_per_user": 2,
             "ttl_ms": 1000, "opens_at": "2026-11-27T12:00:00Z", "closes_at": "2026-11-28T00:00:00+01:00", "late_payment": "always_refund"}"#,
