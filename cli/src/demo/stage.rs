@@ -279,7 +279,7 @@ impl Stage {
              curl -X POST {url}/admin/products/{product}/stock -H \"Authorization: Bearer $ADMIN\" -H 'Idempotency-Key: more' \\\n  \
              -H 'Content-Type: application/json' -d '{{\"delta\":5}}'\n\n\
              {binary} status {connection}\n\
-             {binary} audit {connection} \\\n  --database '{database}' --payments --provider-url {provider}\n\
+             {binary} audit {connection} \\\n  --database '{database}' --payments --provider-url {provider} --grace 1s\n\
              curl {provider}/admin/tally\n"
         ))
     }

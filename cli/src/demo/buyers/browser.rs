@@ -65,10 +65,10 @@ impl Answer {
         self.body.get("state").and_then(Value::as_str)
     }
 
-    /// How many payments of it were begun.
+    /// Whether a payment of it was begun of which nobody knows what became.
     #[must_use]
-    pub fn attempts(&self) -> u64 {
-        self.body.pointer("/payment/attempts").and_then(Value::as_u64).unwrap_or(0)
+    pub fn is_unresolved(&self) -> bool {
+        self.body.pointer("/payment/state").is_some_and(|state| state == "unresolved")
     }
 
     /// Whether it settles nothing: asking again with the same key may.

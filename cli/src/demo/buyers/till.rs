@@ -5,19 +5,15 @@
 use super::browser::{Answer, Browser};
 use super::{Denied, Grant, PATIENCE, Paid};
 use crate::clock;
-use crate::demo::plan::{Buyer, LATE, PRODUCT};
+use crate::demo::plan::{Buyer, PRODUCT};
 use crate::names::reservation_text;
 use hyper::{Method, StatusCode};
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Looks at a payment under way before it is asked for again, which takes it up where it stands.
 const LOOKS: u32 = 10;
-/// How long a buyer whose reservation expired during a payment looks whether the money was taken after all: the provider
-/// says so [`LATE`] after the charge at the latest, and what it says may have to be asked for.
-const MONEY_WITHIN: Duration = Duration::from_secs(LATE.0 / 1000 + 10);
 
 /// The way to pay.
 #[derive(Clone)]
@@ -53,10 +49,10 @@ impl Till {
             (StatusCode::PAYMENT_REQUIRED, _) | (_, Some("held")) => Ok(Paid::Declined),
             (_, Some("confirmed")) => Ok(Paid::Confirmed),
             (_, Some("refund_due" | "refunded")) => Ok(Paid::Refunded),
-            (_, Some("expired" | "released")) => self.is_charged_after_all(buyer, &reservation, attempt).await,
+            (_, Some("expired" | "released")) => self.is_charged_after_all(buyer, &reservation).await,
             _ => match answer.code().as_str() {
                 "reservation_expired" if never_began => Ok(Paid::Gone),
-                "reservation_expired" => self.is_charged_after_all(buyer, &reservation, attempt).await,
+                "reservation_expired" => self.is_charged_after_all(buyer, &reservation).await,
                 "refunding" => Ok(Paid::Refunded),
                 code => Err(Denied::Refused(code.to_owned())),
             },
@@ -80,15 +76,15 @@ impl Till {
         self.ask_to_pay(buyer, reservation, attempt).await
     }
 
-    /// The reservation is gone. If this payment had begun, its money may still be taken.
-    async fn is_charged_after_all(&self, buyer: Buyer, reservation: &str, attempt: u16) -> Result<Paid, Denied> {
-        let deadline = clock::now() + MONEY_WITHIN;
+    /// The reservation is gone. If a payment had begun, its money may still be taken: the shop says whether it knows.
+    async fn is_charged_after_all(&self, buyer: Buyer, reservation: &str) -> Result<Paid, Denied> {
+        let deadline = clock::now() + PATIENCE;
         for look in 1.. {
             let seen = self.browser.ask(buyer, Method::GET, reservation, None).await?;
             match seen.state() {
                 Some("confirmed") => return Ok(Paid::Confirmed),
                 Some("refund_due" | "refunded") => return Ok(Paid::Refunded),
-                _ if seen.attempts() < attempt.into() || clock::now() > deadline => break,
+                _ if !seen.is_unresolved() || clock::now() > deadline => break,
                 _ => self.browser.pause(buyer, look).await,
             }
         }
