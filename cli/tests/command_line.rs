@@ -95,6 +95,19 @@ async fn a_person_sells_two_units() {
 
     let audit = shop.ask("audit");
     assert_eq!((&audit["ok"], &audit["products"][0]["sold"]), (&Value::from(true), &Value::from(2)));
+
+    assert_eq!(shop.refused(&format!("cancel {id}"), 2), "usage", "what becomes of the units has to be said");
+    let paid = shop.ask(&format!("cancel {id} --units return --reason customer"));
+    assert_eq!(paid["reservation"]["state"], "refund_due");
+    let how = serde_json::json!({ "reason": "customer", "stock_returned": true });
+    assert_eq!(paid["reservation"]["cancelled"], how);
+    assert_eq!(shop.refused(&format!("cancel {id} --units write-off"), 3), "reservation_cancelled");
+    let unpaid = format!("cancel {carols} --units write-off");
+    assert_eq!(shop.ask(&unpaid)["reservation"]["state"], "cancelled");
+    assert_eq!(shop.ask(&unpaid)["replayed"], true);
+    let shown = shop.run("product show 7");
+    assert!(text(&shown.stdout).contains("1 = 1 available + 0 held + 0 sold"), "{shown:?}");
+    assert_eq!(shop.ask("audit")["ok"], true);
 }
 
 #[tokio::test]
