@@ -37,8 +37,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use verdict::Evidence;
 
-/// How long nothing may be sold, once everybody has arrived, while there are units: longer than a payment pins one.
-const SOLD_OUT_WITHIN: Duration = Duration::from_secs(60);
+/// How long nothing may be sold, once everybody has arrived, while there are units: longer than the payments of several who try
+/// for the same unit, one after the other, are late.
+const SOLD_OUT_WITHIN: Duration = Duration::from_secs(90);
 /// How long the database may take to have every order; it may have been down.
 const ORDERS_WITHIN: Duration = Duration::from_secs(60);
 
@@ -79,7 +80,7 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100), value_name = "PERCENT")]
     pub unknown: u8,
     /// Charges whose outcome the payment provider tells only after 12 s, when their reservation is gone
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=50), value_name = "PERCENT")]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=25), value_name = "PERCENT")]
     pub late: u8,
     /// Kill nothing: neither the leading server nor the gateway, twice, in the middle of the sale
     #[arg(long)]

@@ -158,10 +158,11 @@ impl Plan {
         )
     }
 
-    /// When the demo gives up on a sale that does not end: several times what its arrivals and payments take.
+    /// When the demo gives up on a sale that does not end: several times what its arrivals and payments take, and late payments
+    /// for a unit that was sold again after a late payment. One that stands still is given up sooner.
     #[must_use]
     pub fn longest(&self) -> Duration {
-        self.arrival(self.buyers) * 4 + Duration::from_millis(20) * self.units + Duration::from_secs(90)
+        self.arrival(self.buyers) * 4 + Duration::from_millis(20) * self.units + Duration::from_secs(300)
     }
 
     /// A product for a person to try things with after the sale: held long enough to type.
