@@ -84,7 +84,7 @@ impl Inventory {
             return Err(Refusal::ConflictingRetry);
         }
         match reservation.state {
-            ReservationState::Held | ReservationState::Paying => self.sell(slot, &reservation.with_payment()),
+            ReservationState::Held | ReservationState::Paying => self.sell(slot, &reservation),
             ReservationState::Released | ReservationState::Expired => {
                 let (state, kind) = self.outcome_of_late_payment(place, quantity);
                 let taken = Reservation { late: true, abandoned: false, ..reservation };
@@ -98,8 +98,6 @@ impl Inventory {
                 self.tell(FeedKind::RefundDue, &due);
             }
             ReservationState::Confirmed | ReservationState::RefundDue | ReservationState::Refunded => {
-                // Who confirmed it may not have begun a payment: now it is known that there was one.
-                self.replace(slot, &reservation.with_payment());
                 return Ok(self.reservation_reply(slot, true));
             }
         }
