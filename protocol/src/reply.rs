@@ -94,7 +94,7 @@ pub struct ReservationView {
     pub quantity: Quantity,
     /// Its state.
     pub state: ReservationState,
-    /// Payments begun so far.
+    /// Payments begun so far; at least 1 of what was known when money for it was told of.
     pub payment_attempts: u16,
     /// Whether a late payment was reported, after it was gone.
     pub late: bool,

@@ -81,6 +81,7 @@ impl Naive {
             }
             match view.state {
                 Held | Paying => {
+                    self.change(id, paid_somewhere);
                     self.enter(id, Confirmed);
                     return self.about(id, false);
                 }
@@ -145,5 +146,12 @@ impl Naive {
         let mut found: Vec<_> = self.reservations.values().filter(is_of).map(|made| made.view).collect();
         found.sort_by_key(|view| (view.changed_at, view.reservation));
         found
+    }
+}
+
+/// Money that is told of was paid once at least.
+fn paid_somewhere(made: &mut Reservation) {
+    if made.view.payment_attempts == 0 && !made.view.late {
+        made.view.payment_attempts = 1;
     }
 }

@@ -57,10 +57,15 @@ impl Reservation {
         }
     }
 
-    /// Whether money may have been taken for it: a payment was begun, or told of when it was gone. Who confirms without
-    /// either takes the money elsewhere.
+    /// Whether money may have been taken for it: a payment was begun, or told of. Who confirms without either takes the money
+    /// elsewhere.
     pub(crate) fn is_paid(&self) -> bool {
         self.attempts > 0 || self.late
+    }
+
+    /// Somebody has said that it is paid for: one payment was begun at least, here or elsewhere.
+    pub(crate) fn with_payment(self) -> Self {
+        if self.is_paid() { self } else { Self { attempts: 1, ..self } }
     }
 
     /// Number of its cancellation, 0 for none.

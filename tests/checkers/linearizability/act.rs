@@ -233,6 +233,13 @@ impl<'a> Object<'a> {
                 next.view.late = true;
                 RefundDue
             }
+            Command::LatePayment(_) if made.view.state.is_live() => {
+                // Money is told of: one payment was begun, wherever.
+                if !made.view.late {
+                    next.view.payment_attempts = made.view.payment_attempts.max(1);
+                }
+                Confirmed
+            }
             Command::LatePayment(late) if matches!(made.view.state, Released | Expired) => {
                 next.view.late = true;
                 let policy = self.sale.map(|sale| sale.spec.late_payment);

@@ -23,6 +23,10 @@ pub(super) struct Facts {
     pub expired_at: Option<u64>,
     /// It was confirmed by a late payment after it had been over.
     pub confirmed_late: bool,
+    /// A payment was begun before it was sold, if it was.
+    pub payment_began: bool,
+    /// It was sold, and nobody had told of a payment by then.
+    pub sold_unpaid: bool,
     /// Its sale was cancelled.
     pub cancelled: bool,
     /// These changes were made, at these times.
@@ -85,6 +89,8 @@ fn note<'a>(all: &'a mut AllFacts, view: &ReservationView) -> &'a mut Facts {
     if let Some(change) = Change::last_of(view) {
         facts.made_at.entry(change).or_insert(view.changed_at.0);
     }
+    facts.payment_began |= view.state.is_live() && view.payment_attempts > 0;
+    facts.sold_unpaid |= view.state == ReservationState::Confirmed && view.payment_attempts == 0 && !view.late;
     facts.cancelled |= view.cancelled.is_some();
     match view.state {
         ReservationState::Confirmed if view.late => facts.confirmed_late = true,

@@ -47,7 +47,7 @@ fn decide(asks: &[Ask<'_>], facts: &Facts, doers: &[usize], fates: &mut [Fate]) 
     let mut settle = |stamp: u64, told: bool, did: &dyn Fn(&Command) -> bool| {
         let may = |at: &usize| fates[*at] == Fate::Open && command(&asks[*at]).is_some_and(did);
         let may: Vec<usize> = doers.iter().copied().filter(may).collect();
-        if !may.windows(2).all(|pair| alike(&asks[pair[0]], &asks[pair[1]])) {
+        if !may.windows(2).all(|pair| alike(&asks[pair[0]], &asks[pair[1]], facts.payment_began)) {
             return;
         }
         may.iter().for_each(|at| fates[*at] = Fate::None);
@@ -62,7 +62,7 @@ fn decide(asks: &[Ask<'_>], facts: &Facts, doers: &[usize], fates: &mut [Fate]) 
     }
     for (change, stamp) in &facts.made_at {
         let told = facts.told.contains(change);
-        settle(*stamp, told, &|command| brings(command, *change, facts.confirmed_late));
+        settle(*stamp, told, &|command| brings(command, *change, facts));
         match change {
             // These are what it never comes back from, and what it cannot have been before.
             Change::Became(Confirmed) if facts.confirmed_late => settle(0, true, &is_confirm),
@@ -85,10 +85,12 @@ fn makes(command: &Command, made: &ReservationView) -> bool {
 }
 
 /// Whether this command made such a change, if it did anything. A late payment of a reservation that lives confirms it.
-fn brings(command: &Command, change: Change, confirmed_late: bool) -> bool {
+fn brings(command: &Command, change: Change, facts: &Facts) -> bool {
     match (command, change) {
-        (Command::Confirm(_), Change::Became(Confirmed)) => !confirmed_late,
-        (Command::LatePayment(_), Change::Became(Confirmed | RefundDue))
+        (Command::Confirm(_), Change::Became(Confirmed)) => !facts.confirmed_late,
+        // It would have left a payment.
+        (Command::LatePayment(_), Change::Became(Confirmed)) => !facts.sold_unpaid,
+        (Command::LatePayment(_), Change::Became(RefundDue))
         | (Command::Cancel(_), Change::Became(RefundDue | Cancelled))
         | (Command::Release(_), Change::Became(Released))
         | (Command::RefundDone(_), Change::Became(Refunded)) => true,
@@ -106,11 +108,12 @@ fn is_release(command: &Command) -> bool {
     matches!(command, Command::Release(_))
 }
 
-/// Whether it makes no difference which of the two it was.
-fn alike(one: &Ask<'_>, other: &Ask<'_>) -> bool {
+/// Whether it makes no difference which of the two it was. Of a confirmation and money that is told of it does where no
+/// payment had begun: the latter leaves one.
+fn alike(one: &Ask<'_>, other: &Ask<'_>, payment_began: bool) -> bool {
     match (command(one), command(other)) {
         (Some(Command::Confirm(target)), Some(Command::LatePayment(late)))
-        | (Some(Command::LatePayment(late)), Some(Command::Confirm(target))) => *target == late.target,
+        | (Some(Command::LatePayment(late)), Some(Command::Confirm(target))) => payment_began && *target == late.target,
         (one, other) => one == other,
     }
 }

@@ -84,7 +84,7 @@ impl Inventory {
             return Err(Refusal::ConflictingRetry);
         }
         match reservation.state {
-            ReservationState::Held | ReservationState::Paying => self.sell(slot, &reservation),
+            ReservationState::Held | ReservationState::Paying => self.sell(slot, &reservation.with_payment()),
             ReservationState::Released | ReservationState::Expired => {
                 let (state, kind) = self.outcome_of_late_payment(place, quantity);
                 let taken = Reservation { late: true, abandoned: false, ..reservation };
