@@ -25,6 +25,7 @@ pub mod ids;
 mod layers;
 mod metrics;
 pub mod orders;
+mod pause;
 mod problem;
 mod routes;
 mod saga;

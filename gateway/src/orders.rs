@@ -22,6 +22,7 @@ mod sieve;
 mod sqlite;
 mod store;
 mod writer;
+pub(crate) mod written;
 
 pub use feed::Feed;
 pub use metrics::OrderMetrics;

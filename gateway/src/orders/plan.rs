@@ -20,6 +20,7 @@ use doorbuster_protocol::types::{FeedPosition, Millis, ReservationId, ShardId};
 
 use super::row::hex;
 use super::store::{StoreError, Stored};
+use crate::pause::Pause;
 
 /// Entries that one transaction stores.
 pub(super) const BATCH: u32 = 1000;
@@ -337,30 +338,6 @@ fn is_of(position: FeedPosition, entry: &FeedEntry) -> bool {
         _ if entry.cancelled.is_some() => position <= entry.position,
         FeedKind::Confirmed | FeedKind::RefundDue => position == entry.position,
         FeedKind::Refunded | FeedKind::Cancelled => position <= entry.position,
-    }
-}
-
-/// A pause that doubles until something works.
-#[derive(Debug)]
-struct Pause {
-    shortest: Millis,
-    longest: Millis,
-    next: Millis,
-}
-
-impl Pause {
-    const fn between((shortest, longest): (Millis, Millis)) -> Self {
-        Self { shortest, longest, next: shortest }
-    }
-
-    fn next(&mut self) -> Duration {
-        let pause = self.next;
-        self.next = Millis((pause.get() * 2).min(self.longest.get()));
-        Duration::from_millis(pause.get())
-    }
-
-    fn reset(&mut self) {
-        self.next = self.shortest;
     }
 }
 

@@ -15,10 +15,11 @@ use sqlx::{AssertSqlSafe, Connection, Sqlite as Driver, Transaction};
 use tokio::sync::OnceCell;
 
 use super::money::PaymentRow;
-use super::parked::{self, NewParked, ParkedRow, Retried};
+use super::parked::{NewParked, ParkedRow, Retried};
 use super::row::{NewRow, STAGES, Stage, StoredRow, fit, hex};
 use super::sieve::{Refused, Sieve, Sifted};
 use super::store::{StoreError, Stored, beyond, position, url_error};
+use super::written;
 
 mod money;
 
@@ -120,7 +121,7 @@ impl Sqlite {
             .bind(json(positions)?)
             .fetch_all(&mut *transaction)
             .await?;
-        let entries = found.iter().map(|entry| parked::read(entry)).collect::<Result<Vec<_>, _>>()?;
+        let entries = found.iter().map(|entry| written::read(entry)).collect::<Result<Vec<_>, _>>()?;
         let Sifted { stored, refused } = sift(&mut transaction, shard, &entries).await?;
         park(&mut transaction, shard, &refused).await?;
         let done: Vec<i64> = stored.iter().map(|at| fit("position", at.get(), *at)).collect::<Result<_, _>>()?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use doorbuster_protocol::types::{Millis, ShardId};
+use doorbuster_protocol::types::ShardId;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -10,7 +10,7 @@ use super::feed::Feed;
 use super::metrics::OrderMetrics;
 use super::plan::{Event, Plan, Step};
 use super::store::{OrderStore, StoreError, Stored};
-use crate::entropy;
+use crate::pause::spread;
 
 /// A database that answers nothing at all for so long is treated as one that failed.
 const STORE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -64,12 +64,6 @@ async fn count_parked(store: &OrderStore, metrics: &OrderMetrics) {
         }
         tokio::time::sleep(PARKED_EVERY).await;
     }
-}
-
-/// From half of a pause to all of it, so that writers which failed together do not come back together.
-fn spread(pause: Duration) -> Duration {
-    let half = u64::try_from(pause.as_millis() / 2).unwrap_or(u64::MAX);
-    Duration::from_millis(entropy::jittered(Millis(half)).get())
 }
 
 struct ShardWriter<F> {
@@ -176,17 +170,5 @@ impl<F: Feed> ShardWriter<F> {
             self.writer.metrics.pending.decrement(change);
         }
         self.pending = pending;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_spread_and_are_never_longer_than_planned() {
-        let drawn: Vec<_> = (0..200).map(|_| spread(Duration::from_millis(1000))).collect();
-        assert!(drawn.iter().all(|pause| (500..=1000).contains(&pause.as_millis())));
-        assert!(drawn.iter().any(|pause| *pause != drawn[0]));
     }
 }
