@@ -20,6 +20,7 @@ mod body;
 mod clock;
 pub mod config;
 mod entropy;
+pub mod events;
 mod field;
 pub mod ids;
 mod layers;

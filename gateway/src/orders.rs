@@ -28,6 +28,6 @@ pub use feed::Feed;
 pub use metrics::OrderMetrics;
 pub use money::{Payment, Refund};
 pub use parked::{Parked, Retried};
-pub(crate) use store::Connections;
 pub use store::{Cancelled, Order, OrderStore, StoreError, Stored};
+pub(crate) use store::{Connections, position};
 pub use writer::OrderWriter;

@@ -20,6 +20,7 @@ use super::store::{StoreError, Stored, beyond, position, url_error};
 use super::written;
 
 mod money;
+mod outgoing;
 
 type Driver = sqlx::Postgres;
 
@@ -84,6 +85,7 @@ impl Postgres {
         };
         let Sifted { stored, refused } = sift(&mut transaction, shard, entries).await?;
         park(&mut transaction, shard, &refused).await?;
+        outgoing::insert(&mut transaction, shard, entries).await?;
         sqlx::query("UPDATE feed_positions SET position = $2 WHERE shard = $1")
             .bind(i32::from(shard.get()))
             .bind(fit("position", last.get(), last)?)

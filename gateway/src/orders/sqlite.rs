@@ -22,6 +22,7 @@ use super::store::{StoreError, Stored, beyond, position, url_error};
 use super::written;
 
 mod money;
+mod outgoing;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 /// How long a writer waits for another one's transaction.
@@ -102,6 +103,7 @@ impl Sqlite {
         };
         let Sifted { stored, refused } = sift(&mut transaction, shard, entries).await?;
         park(&mut transaction, shard, &refused).await?;
+        outgoing::insert(&mut transaction, shard, entries).await?;
         sqlx::query(
             "INSERT INTO feed_positions (shard, position) VALUES (?1, ?2)
              ON CONFLICT (shard) DO UPDATE SET position = excluded.position",

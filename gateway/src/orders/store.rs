@@ -310,7 +310,7 @@ pub(super) fn beyond(shard: ShardId, entries: &[FeedEntry], stored: i64) -> Resu
 }
 
 /// A feed position as the database keeps it; its columns admit no negative ones.
-pub(super) fn position(stored: i64) -> FeedPosition {
+pub(crate) fn position(stored: i64) -> FeedPosition {
     FeedPosition(u64::try_from(stored).unwrap_or(0))
 }
 

@@ -7,6 +7,7 @@ mod database;
 mod events;
 mod feed;
 mod money;
+mod outgoing;
 mod parked;
 mod postgres;
 
@@ -69,6 +70,12 @@ on_both! { bodies {
     what_is_not_sold_is_not_cancelled_twice_or_undone
     a_cancellation_waits_behind_its_parked_order
     orders_of_before_are_kept_and_can_be_cancelled
+} outgoing {
+    entries_wait_once_somebody_publishes
+    what_is_parked_is_published
+    an_order_and_its_event_are_stored_together_or_neither
+    publishing_begins_beside_a_writer
+    one_publishes_at_a_time
 } }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -217,7 +217,7 @@ pub async fn a_retry_dropped_between_any_two_steps_makes_one_order(database: Dat
 }
 
 /// What comes of some steps of the work, once the database has done, or forgotten, whatever it was told of it.
-async fn after<F: Future>(store: &OrderStore, steps: usize, work: F) -> Option<F::Output> {
+pub async fn after<F: Future>(store: &OrderStore, steps: usize, work: F) -> Option<F::Output> {
     let ended = Dropped { work: Box::pin(work), steps }.await;
     // A commit may be under way yet: this waits for the lock under which it is.
     assert_eq!(store.retry(SHARD, &[]).await.unwrap(), Retried::default());

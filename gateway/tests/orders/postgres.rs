@@ -5,8 +5,9 @@ use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use parking_lot::RwLock;
 use tempfile::TempDir;
 
 /// Where the binaries may be, besides PATH.
@@ -17,6 +18,10 @@ const FOLDERS: [&str; 5] = [
     "/usr/lib/postgresql/14/bin",
     "/usr/local/bin",
 ];
+
+/// Held while a process is being started: it has our files for a moment, also those that are to be closed for it, and so ports
+/// that somebody has just closed.
+pub static SPAWNING: RwLock<()> = RwLock::new(());
 
 pub struct Cluster {
     binaries: PathBuf,
@@ -76,7 +81,8 @@ impl Cluster {
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
-        let ended = self.command(program, arguments).status().unwrap();
+        let mut child = spawn(&mut self.command(program, arguments)).unwrap();
+        let ended = child.wait().unwrap();
         assert!(ended.success(), "{program} {arguments:?}: {ended}");
     }
 
@@ -93,9 +99,15 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if self.running {
-            let _stopped = self.command("pg_ctl", &["-D", &self.data(), "-w", "-m", "immediate", "stop"]).status();
+            let mut stop = self.command("pg_ctl", &["-D", &self.data(), "-w", "-m", "immediate", "stop"]);
+            let _stopped = spawn(&mut stop).and_then(|mut child| child.wait());
         }
     }
+}
+
+fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    let _starting = SPAWNING.read();
+    command.spawn()
 }
 
 fn binaries() -> Option<PathBuf> {
