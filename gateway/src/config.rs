@@ -15,8 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::saga::remote::RemoteSimulator;
 
+mod kafka;
 mod stripe;
 
+pub use kafka::KafkaConfig;
+#[cfg(feature = "kafka")]
+pub(crate) use kafka::is_secret;
 pub use stripe::{AccountConfig, StripeConfig};
 
 /// Prefix of the environment variables that set fields.
@@ -64,6 +68,8 @@ pub struct GatewayConfig {
     pub auth: AuthConfig,
     /// Payments.
     pub payment: PaymentConfig,
+    /// Where events are published. Default none: nowhere.
+    pub kafka: Option<KafkaConfig>,
 }
 
 /// Connections, heads and bodies.
@@ -250,6 +256,7 @@ impl Default for GatewayConfig {
             limits: LimitsConfig::default(),
             auth: AuthConfig::default(),
             payment: PaymentConfig::default(),
+            kafka: None,
         }
     }
 }
@@ -345,7 +352,8 @@ impl GatewayConfig {
         self.http.validate()?;
         self.limits.validate()?;
         self.payment.validate()?;
-        self.validate_webhooks()
+        self.validate_webhooks()?;
+        self.validate_kafka()
     }
 
     /// The listening address.
@@ -387,6 +395,15 @@ impl GatewayConfig {
         }
         if (file.is_some() || env.is_some()) && self.database.is_empty() {
             return Err(field("database", "", "name one: events of webhooks are written down in it"));
+        }
+        Ok(())
+    }
+
+    fn validate_kafka(&self) -> Result<(), ConfigError> {
+        let Some(kafka) = &self.kafka else { return Ok(()) };
+        kafka.validate()?;
+        if self.database.is_empty() {
+            return Err(field("database", "", "name one: events are published from what is stored there"));
         }
         Ok(())
     }

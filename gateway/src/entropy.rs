@@ -1,5 +1,5 @@
 //! The only module of the gateway that draws random numbers: to spread retries, so that those refused together do not
-//! come back together.
+//! come back together, and for names of its own.
 #![allow(clippy::disallowed_methods)]
 
 use doorbuster_protocol::types::Millis;
@@ -12,6 +12,13 @@ const SPREAD: Millis = Millis(5000);
 #[must_use]
 pub fn jittered(base: Millis) -> Millis {
     Millis(base.0.saturating_add(rand::rng().random_range(0..=base.0.min(SPREAD.0))))
+}
+
+/// A name that nobody else draws.
+#[cfg(feature = "kafka")]
+#[must_use]
+pub fn name() -> String {
+    format!("{:032x}", rand::rng().random::<u128>())
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ use app::App;
 use clock::Stopwatch;
 pub use config::{ConfigError, GatewayConfig};
 use config::{PaymentConfig, Provider};
+use events::Publisher;
+use metrics::Metrics;
 use orders::{OrderStore, OrderWriter, StoreError};
 pub use routes::bodies;
 use routes::orders::OrderReader;
@@ -109,11 +111,12 @@ impl Gateway {
         let reader = orders.clone().map(|store| Arc::new(store) as Arc<dyn OrderReader>);
         let webhooks = Webhooks::load(&config, orders.as_ref())?;
         let app = Arc::new(App::new(config, provider, reader, webhooks)?);
+        let publisher = Publisher::load(&app.config, orders.as_ref(), &app.metrics)?;
         let failed = |error| GatewayError::Listen { address: wanted, error };
         let listener = TcpListener::bind(wanted).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let shutdown = app.draining.clone();
-        let main = tokio::spawn(serve(app, listener, client, orders));
+        let main = tokio::spawn(serve(app, listener, client, orders.map(|store| Books { store, publisher })));
         tracing::info!(%address, "the gateway serves");
         Ok(Self { address, shutdown, main })
     }
@@ -155,7 +158,13 @@ pub async fn run(config: GatewayConfig, shutdown: CancellationToken) -> Result<(
     Ok(())
 }
 
-async fn serve(app: Arc<App>, listener: TcpListener, client: doorbuster_client::Config, orders: Option<OrderStore>) {
+/// Where orders are stored, and who tells others of them.
+struct Books {
+    store: OrderStore,
+    publisher: Option<Publisher>,
+}
+
+async fn serve(app: Arc<App>, listener: TcpListener, client: doorbuster_client::Config, books: Option<Books>) {
     let stop = app.draining.clone();
     let drain = Duration::from_millis(app.config.drain_ms);
     let background = TaskTracker::new();
@@ -165,10 +174,8 @@ async fn serve(app: Arc<App>, listener: TcpListener, client: doorbuster_client::
     let writer_ends = writer_stop.clone();
     background.spawn(async move {
         connecting.backend.connect(client, connect_stop).await;
-        if let (Some(store), Some(client)) = (orders, connecting.backend.get()) {
-            let metrics = connecting.metrics.orders.clone();
-            OrderWriter::new(client.clone(), store.clone(), metrics).run(writer_ends).await;
-            store.close().await;
+        if let (Some(books), Some(client)) = (books, connecting.backend.get()) {
+            books.keep(client.clone(), &connecting.metrics, writer_ends).await;
         }
     });
     background.spawn(sweep(Arc::clone(&app), stop.clone()));
@@ -185,6 +192,28 @@ async fn serve(app: Arc<App>, listener: TcpListener, client: doorbuster_client::
         client.clone().close().await;
     }
     tracing::info!("the gateway has stopped");
+}
+
+impl Books {
+    /// Stores and publishes until `stop`, and what was handed over by then is published.
+    async fn keep(self, client: doorbuster_client::Client, metrics: &Metrics, stop: CancellationToken) {
+        let Self { store, publisher } = self;
+        let shards = client.shards();
+        let publishing = match publisher {
+            None => None,
+            Some(publisher) => {
+                publisher.subscribe(shards, &stop).await;
+                Some(tokio::spawn(publisher.run(shards, stop.clone())))
+            }
+        };
+        OrderWriter::new(client, store.clone(), metrics.orders.clone()).run(stop).await;
+        if let Some(publishing) = publishing
+            && let Err(error) = publishing.await
+        {
+            tracing::error!(%error, "the publisher of events ended");
+        }
+        store.close().await;
+    }
 }
 
 /// Tells how long ago `stop` was cancelled, once it is.

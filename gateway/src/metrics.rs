@@ -99,6 +99,12 @@ impl Metrics {
         self.handle.render()
     }
 
+    /// What the publisher of events counts, on a gateway that has one.
+    #[cfg(feature = "kafka")]
+    pub fn events(&self) -> crate::events::EventMetrics {
+        crate::events::EventMetrics::new(&self.recorder)
+    }
+
     /// Folds what was recorded into the histograms; to be called every few seconds, so that what waits stays small.
     pub fn upkeep(&self) {
         self.handle.run_upkeep();

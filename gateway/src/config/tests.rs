@@ -26,6 +26,7 @@ fn every_field_is_in_the_sample() {
     let mut all = GatewayConfig::default();
     all.auth.keys = vec![KeyConfig::default()];
     all.payment.stripe.accounts = vec![AccountConfig::default()];
+    all.kafka = Some(KafkaConfig::default());
     let serde_json::Value::Object(fields) = json!(all) else { unreachable!("a structure is an object") };
     let mut missing = Vec::new();
     names(&fields, &mut |name| {
@@ -200,4 +201,17 @@ fn networks_may_be_single_addresses() {
     let list = ["10.0.0.0/8", "192.0.2.1", "fd00::/8", "::1"].map(String::from);
     let parsed = networks("trusted_proxies", &list).unwrap();
     assert_eq!(parsed.iter().map(IpNet::prefix_len).collect::<Vec<_>>(), [8, 32, 8, 128]);
+}
+
+#[cfg(not(feature = "kafka"))]
+#[test]
+fn a_build_without_kafka_says_so() {
+    let mut config = fine();
+    config.kafka =
+        Some(KafkaConfig { brokers: vec!["host:9092".into()], topic: "orders".into(), ..Default::default() });
+    let error = config.validate().unwrap_err().to_string();
+    assert!(
+        error.contains("kafka = set: this build cannot publish events") && error.contains("--features kafka"),
+        "{error}"
+    );
 }
