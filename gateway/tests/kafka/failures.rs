@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use doorbuster_gateway::events::Outbox;
+use doorbuster_protocol::types::ShardId;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::broker::Broker;
 use crate::database::{Database, eventually};
 use crate::feed::Feeds;
-use crate::shop::{publish, sell, waiting, write};
+use crate::shop::{publish, sell, sold, waiting, write};
 
 pub async fn while_kafka_is_down_orders_go_on_and_events_arrive_afterwards(database: Database) {
     let (feeds, broker) = (Feeds::new(2), Broker::start());
@@ -73,7 +75,8 @@ pub async fn while_the_database_is_down_nothing_is_sent_twice(mut database: Data
     let (publisher, _) = publish(&broker.config(), &database, 1).await;
     let mut reader = broker.reader();
     delivered_while_the_database_is_down(&feeds, &broker, &mut database, &mut reader).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Longer than a statement waits for SQLite's lock.
+    tokio::time::sleep(Duration::from_secs(7)).await;
     database.up().await;
     eventually("the database knows", async || waiting(&database).await == 0).await;
     let writer = write(&feeds, &database);
@@ -155,4 +158,22 @@ async fn what_brokers_refuse_is_repeated_in_order() {
     assert!(!counted.render().contains("errors_total{source=\"kafka\"} 0\n"), "{}", counted.render());
     writer.stop().await;
     publisher.stop().await;
+}
+
+/// What a gateway of an older version leaves behind: orders without events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn missing_entries_are_counted_and_passed_over() {
+    let (database, broker) = (Database::sqlite(), Broker::start());
+    let store = database.store();
+    Outbox::beside(&store).subscribe(1).await.unwrap();
+    let entries: Vec<_> = (1..=10).map(|position| sold(0, position)).collect();
+    store.store(ShardId(0), &entries).await.unwrap();
+    database.execute("DELETE FROM outgoing_events WHERE position IN (1, 4, 5)").await;
+    let (publisher, counted) = publish(&broker.config(), &database, 1).await;
+    let mut reader = broker.reader();
+    reader.until_different(7);
+    eventually("the database knows", async || waiting(&database).await == 0).await;
+    publisher.stop().await;
+    assert!(counted.render().contains("doorbuster_gateway_events_missing_total 3\n"), "{}", counted.render());
+    assert_eq!(reader.duplicates(), 0);
 }
