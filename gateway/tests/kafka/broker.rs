@@ -29,6 +29,7 @@ pub struct Read {
     pub key: String,
     pub partition: i32,
     pub headers: BTreeMap<String, String>,
+    body: String,
     pub event: Value,
 }
 
@@ -146,12 +147,13 @@ impl Reader {
 impl Read {
     fn of(message: &BorrowedMessage<'_>) -> Self {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let headers = message.headers().unwrap();
+        let (headers, body) = (message.headers().unwrap(), text(message.payload().unwrap()));
         Self {
             key: text(message.key().unwrap()),
             partition: message.partition(),
             headers: headers.iter().map(|header| (header.key.to_owned(), text(header.value.unwrap()))).collect(),
-            event: serde_json::from_slice(message.payload().unwrap()).unwrap(),
+            event: serde_json::from_str(&body).unwrap(),
+            body,
         }
     }
 
