@@ -325,18 +325,30 @@ impl GatewayConfig {
     /// # Errors
     /// A file that cannot be read, an unknown field, a value of the wrong type, or one that [`Self::validate`] refuses.
     pub fn load(file: Option<&Path>, overlay: impl Serialize) -> Result<Self, ConfigError> {
+        let config = Self::read(file, overlay)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The payments' part alone, read the same way from `file` and the environment, whatever else there is: for those who
+    /// look after payments and serve nothing.
+    ///
+    /// # Errors
+    /// As [`Self::load`], of that part.
+    pub fn load_payment(file: &Path) -> Result<PaymentConfig, ConfigError> {
+        let payment = Self::read(Some(file), toml::Table::new())?.payment;
+        payment.validate()?;
+        Ok(payment)
+    }
+
+    fn read(file: Option<&Path>, overlay: impl Serialize) -> Result<Self, ConfigError> {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
         if let Some(path) = file {
             let text = std::fs::read_to_string(path).map_err(|error| ConfigError::File(path.into(), error))?;
             figment = figment.merge(Toml::string(&text));
         }
-        let config: Self = figment
-            .merge(Env::prefixed(ENVIRONMENT_PREFIX).split("__"))
-            .merge(Serialized::defaults(overlay))
-            .extract()
-            .map_err(Box::new)?;
-        config.validate()?;
-        Ok(config)
+        let figment = figment.merge(Env::prefixed(ENVIRONMENT_PREFIX).split("__"));
+        Ok(figment.merge(Serialized::defaults(overlay)).extract().map_err(Box::new)?)
     }
 
     /// Checks every field against its bounds and against the others.

@@ -50,7 +50,7 @@ pub use saga::provider::{Answering, Charge, Charged, Key, Known, PaymentProvider
 use saga::remote::RemoteSimulator;
 pub use saga::simulator::Simulator;
 pub use saga::step as payment;
-pub use saga::stripe::Stripe;
+pub use saga::stripe::{Stripe, ledger};
 use saga::sweeper::Sweeper;
 use webhooks::Webhooks;
 
@@ -141,7 +141,7 @@ impl Drop for Gateway {
 fn provider(config: &GatewayConfig) -> Result<Arc<dyn PaymentProvider>, ConfigError> {
     let PaymentConfig { provider, simulator, stripe, .. } = &config.payment;
     Ok(match (provider, simulator.url.as_str()) {
-        (Provider::Stripe, _) => Arc::new(Stripe::new(stripe)?),
+        (Provider::Stripe, _) => Arc::new(Stripe::new(stripe, &config.cluster)?),
         (Provider::Simulator, "") => Arc::new(Simulator::new(simulator.clone())),
         (Provider::Simulator, url) => Arc::new(RemoteSimulator::at(url)?),
     })

@@ -17,7 +17,7 @@ use crate::entropy::jittered;
 
 pub mod breaker;
 pub mod queue;
-mod rate;
+pub mod rate;
 
 /// Most who wait for an account at once; more are told at once that there is no turn.
 const MAX_QUEUED: usize = 4096;

@@ -15,6 +15,8 @@
 //! A user's reservations are paid at one account of several (`choice`), each with its own turns and breaker (`pacing`).
 //!
 //! A card that was declined is not tried again under the key: the next attempt has another key.
+//!
+//! What all accounts have together is read by `ledger`, which asks and changes nothing.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -24,7 +26,7 @@ use hyper::{Method, StatusCode};
 use parking_lot::Mutex;
 use url::{Host, Url};
 
-use self::api::{Answer, Api, Ask, NoAnswer};
+use self::api::{Answer, Api, Ask, Line, NoAnswer};
 use self::choice::{Term, account_of};
 use self::shapes::{Given, Intent, List, Refund, Refusal, Standing};
 use super::origin::{Origin, Trust};
@@ -36,6 +38,7 @@ use crate::config::{AccountConfig, ConfigError, StripeConfig, field};
 
 mod api;
 pub mod choice;
+pub mod ledger;
 mod shapes;
 
 /// For so long after it was made, a key is surely remembered: an hour less than Stripe says.
@@ -53,6 +56,8 @@ pub struct Stripe {
 /// One that takes money.
 struct Account {
     name: String,
+    /// Whose intents it makes: an account may have those of others, too.
+    cluster: String,
     api: Api,
     opened: Mutex<Opened>,
 }
@@ -81,13 +86,14 @@ enum Opening {
 }
 
 impl Stripe {
-    /// Stripe at the configured address.
+    /// Stripe at the configured address, for this cluster.
     ///
     /// # Errors
     /// A key or certificates that cannot be read, or used.
-    pub fn new(config: &StripeConfig) -> Result<Self, ConfigError> {
+    pub fn new(config: &StripeConfig, cluster: &str) -> Result<Self, ConfigError> {
         let terms = config.terms()?;
-        let accounts = config.accounts.iter().map(|account| Account::new(config, account)).collect::<Result<_, _>>()?;
+        let account = |account| Account::new(config, account, cluster);
+        let accounts = config.accounts.iter().map(account).collect::<Result<_, _>>()?;
         Ok(Self { accounts, terms })
     }
 
@@ -102,12 +108,9 @@ impl Stripe {
 }
 
 impl Account {
-    fn new(stripe: &StripeConfig, config: &AccountConfig) -> Result<Self, ConfigError> {
-        let pacer = Pacer::new(config.requests_per_second);
-        let api = Api::new(origin(stripe)?, &config.name, &config.key()?, pacer);
-        let fix = "give a secret key, sk_... or rk_...; it is not shown here";
-        let api = api.ok_or_else(|| field("payment.stripe.accounts", &config.name, fix))?;
-        Ok(Self { name: config.name.clone(), api, opened: Mutex::default() })
+    fn new(stripe: &StripeConfig, config: &AccountConfig, cluster: &str) -> Result<Self, ConfigError> {
+        let api = Api::new(line(stripe, config)?, &config.name, Pacer::new(config.requests_per_second));
+        Ok(Self { name: config.name.clone(), cluster: cluster.to_owned(), api, opened: Mutex::default() })
     }
 
     async fn charged(&self, charge: &Charge) -> Result<Known, NoAnswer> {
@@ -205,6 +208,7 @@ impl Account {
             ("amount", minor.as_str()),
             ("currency", currency.as_str()),
             ("payment_method_types[]", "card"),
+            ("metadata[doorbuster_cluster]", self.cluster.as_str()),
             ("metadata[doorbuster_key]", key.as_str()),
             ("metadata[doorbuster_product]", product.as_str()),
         ];
@@ -346,6 +350,13 @@ fn unopened(answer: &Answer, key: &str) -> Result<&'static str, NoAnswer> {
     }
     tracing::error!(key, %status, code, "Stripe refuses to make a payment intent: nothing is charged until it does");
     Err(NoAnswer)
+}
+
+/// The line to an account.
+fn line(stripe: &StripeConfig, account: &AccountConfig) -> Result<Line, ConfigError> {
+    let fix = "give a secret key, sk_... or rk_...; it is not shown here";
+    let wrong = || field("payment.stripe.accounts", &account.name, fix);
+    Line::new(origin(stripe)?, &account.key()?).ok_or_else(wrong)
 }
 
 fn origin(config: &StripeConfig) -> Result<Origin, ConfigError> {

@@ -1,7 +1,8 @@
 //! localstripe, a Stripe of its authors' making, as a process, and what stands before it: a front that adds the two things
 //! which Stripe does and localstripe does not. It keeps the answers of idempotency keys (the same request again is answered
 //! from there, another one under the same key is refused), and it lets a confirmation name its card, which it carries out as
-//! an update and a confirmation. Everything else is localstripe's.
+//! an update and a confirmation. Lists can be asked for what was made since some time, which localstripe does not know either: it
+//! has just been started, so that is everything. All else is localstripe's.
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
@@ -9,6 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -22,7 +24,8 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::cluster::until;
+/// How long localstripe may take to start.
+const UP_WITHIN: Duration = Duration::from_secs(60);
 
 /// On the loopback interface alone, and without the file in which it keeps its state.
 const SCRIPT: &str = "
@@ -73,7 +76,12 @@ impl LocalStripe {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        until(|| async { TcpStream::connect(behind).await.ok() }).await;
+        let up = async {
+            while TcpStream::connect(behind).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(UP_WITHIN, up).await.expect("localstripe starts");
         let front = Arc::new(Front {
             behind,
             kept: Mutex::default(),
@@ -136,7 +144,7 @@ impl Front {
         let (status, body) = if path.ends_with("/confirm") {
             self.confirm(&path, body).await
         } else {
-            self.pass(head.method.as_str(), &path, body).await
+            self.pass(head.method.as_str(), &without_since(&path), body).await
         };
         if let Some(key) = key {
             // What was refused before it was carried out is not kept.
@@ -170,18 +178,19 @@ impl Front {
 
     async fn confirm(&self, path: &str, body: Bytes) -> (StatusCode, Bytes) {
         while self.confirmations_wait.load(Ordering::Relaxed) {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let (status, refused) = self.pass("POST", path.strip_suffix("/confirm").unwrap(), body).await;
         let done = if status == 200 { self.pass("POST", path, Bytes::new()).await } else { (status, refused) };
         self.confirmed.lock().push(done.0);
         while self.confirmations_are_lost.load(Ordering::Relaxed) {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         done
     }
 
-    async fn pass(&self, method: &str, path: &str, body: Bytes) -> (StatusCode, Bytes) {
+    /// Asks localstripe itself.
+    pub async fn pass(&self, method: &str, path: &str, body: Bytes) -> (StatusCode, Bytes) {
         let stream = TcpStream::connect(self.behind).await.unwrap();
         let (mut sender, connection) = client::handshake(TokioIo::new(stream)).await.unwrap();
         let driver = tokio::spawn(connection);
@@ -198,6 +207,13 @@ impl Front {
         driver.abort();
         (head.status, body)
     }
+}
+
+/// The path without its `created[gte]`.
+fn without_since(path: &str) -> String {
+    let Some((path, query)) = path.split_once('?') else { return path.to_owned() };
+    let kept: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("created%5Bgte%5D=")).collect();
+    format!("{path}?{}", kept.join("&"))
 }
 
 fn answer(status: StatusCode, body: Bytes, is_kept: bool) -> Response<Full<Bytes>> {

@@ -6,6 +6,8 @@ mod bodies;
 mod cancels;
 mod cluster;
 mod connections;
+mod ledger;
+mod lists;
 mod localstripe;
 mod operators;
 mod orders;

@@ -130,7 +130,7 @@ async fn accounts_of(users: u128, accounts: &[(&str, Option<&str>)]) -> BTreeMap
             AccountConfig { name: (*name).into(), key_file: Some(file), until, ..AccountConfig::default() }
         })
         .collect();
-    let stripe = Stripe::new(&config).unwrap();
+    let stripe = Stripe::new(&config, "doorbuster").unwrap();
     for user in 1..=users {
         let purchase = Purchase { user: UserId(user), ..purchase(user) };
         assert_eq!(stripe.outcome(purchase).await, Known::Declined("cancelled"));
@@ -159,7 +159,7 @@ async fn a_user_is_always_on_the_same_account() {
 #[tokio::test]
 async fn a_queue_is_left_by_who_does_not_wait() {
     let folder = tempfile::tempdir().unwrap();
-    let stripe = Stripe::new(&paced(config(&folder, "http://127.0.0.1:1"), 1)).unwrap();
+    let stripe = Stripe::new(&paced(config(&folder, "http://127.0.0.1:1"), 1), "doorbuster").unwrap();
     let of = |user| Purchase { user: UserId(user), ..purchase(1) };
     let rank = doorbuster_gateway::Rank::Buyer;
     for user in 1..=2 {

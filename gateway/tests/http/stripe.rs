@@ -23,6 +23,7 @@ use crate::recorded::{Heard, Line, Recorded};
 pub const GOOD: &str = "pm_card_visa";
 const DECLINED: &str = "pm_card_chargeCustomerFail";
 const MADE_AT: u64 = 1_700_000_000_000;
+const CLUSTER: &str = "shop-7";
 
 /// Stripe at this address, with a key in a file of the folder.
 pub fn config(folder: &TempDir, url: &str) -> StripeConfig {
@@ -33,7 +34,7 @@ pub fn config(folder: &TempDir, url: &str) -> StripeConfig {
 }
 
 fn stripe(url: &str) -> Stripe {
-    Stripe::new(&config(&tempfile::tempdir().unwrap(), url)).unwrap()
+    Stripe::new(&config(&tempfile::tempdir().unwrap(), url), CLUSTER).unwrap()
 }
 
 pub fn paid_by(stripe: StripeConfig) -> impl FnOnce(&mut GatewayConfig) {
@@ -237,7 +238,8 @@ async fn what_is_sent() {
     assert_eq!(heard.iter().map(|heard| heard.request.as_str()).collect::<Vec<_>>(), [OPEN, CONFIRM]);
     assert_eq!(keys(&heard), [Some(key.as_str()), Some(format!("{key}-confirm").as_str())]);
     let metadata = format!("metadata%5Bdoorbuster_key%5D={key}&metadata%5Bdoorbuster_product%5D=7");
-    let made = format!("amount=500&currency=eur&payment_method_types%5B%5D=card&{metadata}");
+    let ours = format!("metadata%5Bdoorbuster_cluster%5D={CLUSTER}&{metadata}");
+    let made = format!("amount=500&currency=eur&payment_method_types%5B%5D=card&{ours}");
     assert_eq!(heard.iter().map(|heard| heard.form.as_str()).collect::<Vec<_>>(), [&made, "payment_method=pm_1"]);
     for heard in &heard {
         assert_eq!(heard.headers["authorization"], "Bearer sk_test_12345");
@@ -472,7 +474,7 @@ async fn only_a_trusted_server_is_told_the_key() {
     let folder = tempfile::tempdir().unwrap();
     let gone = || Line::new(LOOK, 200, &intent("canceled", &json!({})));
     let (recorded, url) = Recorded::start_tls(vec![opened(), gone()]).await;
-    let stranger = Stripe::new(&config(&folder, &url));
+    let stranger = Stripe::new(&config(&folder, &url), CLUSTER);
     // On a machine without certificates of its own there is nothing to trust at all.
     if let Ok(stranger) = stranger {
         assert_eq!(stranger.outcome(purchase(1)).await, Known::Unclear);
@@ -480,7 +482,7 @@ async fn only_a_trusted_server_is_told_the_key() {
     }
     let mut trusting = config(&folder, &url);
     trusting.ca_file = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys/provider-ca.pem"));
-    let trusting = Stripe::new(&trusting).unwrap();
+    let trusting = Stripe::new(&trusting, CLUSTER).unwrap();
     assert_eq!(trusting.outcome(purchase(1)).await, Known::Declined("cancelled"));
     assert_eq!(recorded.heard().len(), 2);
 }
@@ -489,7 +491,7 @@ async fn only_a_trusted_server_is_told_the_key() {
 fn what_cannot_be_used_is_refused_and_the_key_not_shown() {
     let folder = tempfile::tempdir().unwrap();
     let fine = config(&folder, "http://127.0.0.1:1");
-    assert!(Stripe::new(&fine).is_ok());
+    assert!(Stripe::new(&fine, CLUSTER).is_ok());
     let mut wrong = Vec::new();
     for url in [
         "api.stripe.com",
@@ -510,11 +512,11 @@ fn what_cannot_be_used_is_refused_and_the_key_not_shown() {
         AccountConfig { key_file: None, key_env: Some("DOORBUSTER_UNSET".into()), ..unset.accounts[0].clone() };
     wrong.push((unset, "DOORBUSTER_UNSET"));
     for (config, says) in wrong {
-        let error = Stripe::new(&config).err().expect(says).to_string();
+        let error = Stripe::new(&config, CLUSTER).err().expect(says).to_string();
         assert!(error.contains(says), "{error}");
     }
     std::fs::write(folder.path().join("stripe.key"), "pk_test_12345").unwrap();
-    let error = Stripe::new(&fine).err().expect("a public key is no secret key").to_string();
+    let error = Stripe::new(&fine, CLUSTER).err().expect("a public key is no secret key").to_string();
     assert!(error.contains("secret key") && !error.contains("12345"), "{error}");
 }
 

@@ -26,12 +26,17 @@ const TRIES: u32 = 4;
 /// The pause before the second try.
 const FIRST_PAUSE: Millis = Millis(250);
 
-/// An account's end of the API.
-pub struct Api {
+/// An account's line to Stripe: what a request looks like.
+pub struct Line {
     origin: Origin,
-    name: String,
     /// `Bearer sk_...`; never shown.
     authorization: HeaderValue,
+}
+
+/// An account's end of the API: its line, and when to use it.
+pub struct Api {
+    line: Line,
+    name: String,
     /// Its turns.
     pub pacer: Pacer,
 }
@@ -62,14 +67,44 @@ pub struct Ask<'a> {
     pub form: &'a [(&'a str, &'a str)],
 }
 
-impl Api {
-    /// The account's, with its secret key. `None` for a key that cannot be one.
+impl Line {
+    /// With the account's secret key. `None` for a key that cannot be one.
     #[must_use]
-    pub fn new(origin: Origin, name: &str, key: &str, pacer: Pacer) -> Option<Self> {
+    pub fn new(origin: Origin, key: &str) -> Option<Self> {
         let is_key = ["sk_", "rk_"].iter().any(|prefix| key.starts_with(prefix));
         let mut authorization = HeaderValue::try_from(format!("Bearer {key}")).ok().filter(|_| is_key)?;
         authorization.set_sensitive(true);
-        Some(Self { origin, name: name.to_owned(), authorization, pacer })
+        Some(Self { origin, authorization })
+    }
+
+    /// Asks once.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn exchange(&self, ask: Ask<'_>) -> Result<Reply, Failure> {
+        let form: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(ask.form).finish();
+        let (path, body) = match *ask.method {
+            Method::GET => (format!("{}?{form}", ask.path), String::new()),
+            _ => (ask.path.to_owned(), form),
+        };
+        let mut request = Request::builder()
+            .method(ask.method)
+            .uri(path)
+            .header(AUTHORIZATION, &self.authorization)
+            .header("stripe-version", VERSION)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if let Some(key) = ask.key {
+            request = request.header("idempotency-key", key);
+        }
+        self.origin.exchange(request.body(Full::new(Bytes::from(body)))?).await
+    }
+}
+
+impl Api {
+    /// The account's.
+    #[must_use]
+    pub fn new(line: Line, name: &str, pacer: Pacer) -> Self {
+        Self { line, name: name.to_owned(), pacer }
     }
 
     /// Asks until there is an answer to rely on, a few times.
@@ -83,15 +118,16 @@ impl Api {
                 return Err(NoAnswer);
             }
             let sent = Sent(Some(&self.pacer));
-            match self.exchange(ask).await.map(|reply| judge(&reply)) {
+            match self.line.exchange(ask).await.map(|reply| judge(&reply)) {
                 Ok(Verdict::Answer(answer)) => {
                     sent.came_to(What::Answered);
                     return Ok(answer);
                 }
-                Ok(Verdict::Forbidden) => {
+                Ok(Verdict::Forbidden(status)) => {
                     sent.came_to(What::Forbidden);
                     tracing::error!(
                         account = self.name,
+                        %status,
                         "Stripe refuses the account's key (401 or 403): no payment gets through"
                     );
                     return Err(NoAnswer);
@@ -110,24 +146,6 @@ impl Api {
             }
         }
         Err(NoAnswer)
-    }
-
-    async fn exchange(&self, ask: Ask<'_>) -> Result<Reply, Failure> {
-        let form: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(ask.form).finish();
-        let (path, body) = match *ask.method {
-            Method::GET => (format!("{}?{form}", ask.path), String::new()),
-            _ => (ask.path.to_owned(), form),
-        };
-        let mut request = Request::builder()
-            .method(ask.method)
-            .uri(path)
-            .header(AUTHORIZATION, &self.authorization)
-            .header("stripe-version", VERSION)
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        if let Some(key) = ask.key {
-            request = request.header("idempotency-key", key);
-        }
-        self.origin.exchange(request.body(Full::new(Bytes::from(body)))?).await
     }
 }
 
@@ -168,13 +186,23 @@ struct Sent<'a>(Option<&'a Pacer>);
 
 /// What an answer is good for.
 #[derive(Debug)]
-enum Verdict {
+pub enum Verdict {
+    /// To rely on.
     Answer(Answer),
-    Forbidden,
-    Again { status: StatusCode, after: Option<Duration> },
+    /// The key is wrong (401), or may not do this (403).
+    Forbidden(StatusCode),
+    /// To ask again, after `Retry-After` if there is one.
+    Again {
+        /// What it was.
+        status: StatusCode,
+        /// `Retry-After`.
+        after: Option<Duration>,
+    },
 }
 
-fn judge(reply: &Reply) -> Verdict {
+/// Which it is.
+#[must_use]
+pub fn judge(reply: &Reply) -> Verdict {
     let status = reply.status;
     let header = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok());
     let again = || {
@@ -183,7 +211,7 @@ fn judge(reply: &Reply) -> Verdict {
     };
     let is_kept = header("idempotent-replayed") == Some("true");
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Verdict::Forbidden,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Verdict::Forbidden(status),
         StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS => return again(),
         _ if status.is_server_error() && !is_kept => return again(),
         _ => {}
@@ -230,7 +258,7 @@ mod tests {
         ] {
             let told = match judge(&reply(status, headers, body)) {
                 Verdict::Answer(_) => "answer",
-                Verdict::Forbidden => "forbidden",
+                Verdict::Forbidden(_) => "forbidden",
                 Verdict::Again { .. } => "again",
             };
             assert_eq!(told, expected, "{status} {headers:?} {body}");

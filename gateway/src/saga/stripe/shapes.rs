@@ -56,6 +56,56 @@ pub struct List<T> {
     pub data: Vec<T>,
 }
 
+/// A page of a list that is read to its end.
+#[derive(Debug, Deserialize)]
+pub struct Page<T> {
+    /// Newest first.
+    pub data: Vec<T>,
+    /// Whether there are more behind it.
+    pub has_more: bool,
+}
+
+/// An intent among others.
+#[derive(Debug, Deserialize)]
+pub struct ListedIntent {
+    /// `pi_...`.
+    pub id: String,
+    /// When it was made, by Stripe's clock; UTC seconds.
+    pub created: u64,
+    /// In minor units.
+    pub amount: u64,
+    /// In small letters.
+    pub currency: String,
+    /// Where it stands.
+    pub status: String,
+    /// What we wrote on it, if it is ours.
+    pub metadata: Metadata,
+}
+
+/// What is written on an intent.
+#[derive(Debug, Deserialize)]
+pub struct Metadata {
+    /// Its key, on each that a gateway made.
+    pub doorbuster_key: Option<String>,
+    /// Which cluster's gateway.
+    pub doorbuster_cluster: Option<String>,
+}
+
+/// A refund among others.
+#[derive(Debug, Deserialize)]
+pub struct ListedRefund {
+    /// `re_...`.
+    pub id: String,
+    /// When it was asked for, by Stripe's clock; UTC seconds.
+    pub created: u64,
+    /// In minor units.
+    pub amount: u64,
+    /// Where it stands.
+    pub status: Option<String>,
+    /// Of which intent; nothing if it is of a charge that none made.
+    pub payment_intent: Option<String>,
+}
+
 /// A refund.
 #[derive(Debug, Deserialize)]
 pub struct Refund {
