@@ -131,6 +131,39 @@ pub fn parse_when(text: &str) -> Result<When, String> {
     })
 }
 
+/// Since when something counts: an instant, or so long ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// Since this time.
+    At(Timestamp),
+    /// Since so long ago.
+    Ago(Millis),
+}
+
+impl Since {
+    /// The instant it means at `now`.
+    #[must_use]
+    pub const fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(time) => time,
+            Self::Ago(time) => Timestamp(now.0.saturating_sub(time.0)),
+        }
+    }
+}
+
+/// Reads `36h`, `2026-11-27T12:00:00Z`, or UTC milliseconds since 1970.
+pub fn parse_since(text: &str) -> Result<Since, String> {
+    if let Ok(duration) = parse_duration(text) {
+        return Ok(Since::Ago(duration));
+    }
+    match parse_when(text) {
+        Ok(When::At(time)) => Ok(Since::At(time)),
+        _ => {
+            Err(format!("'{text}' is no time that has been: wanted 2026-11-27T12:00:00Z (UTC), or 36h for so long ago"))
+        }
+    }
+}
+
 fn parse_utc(text: &str) -> Option<Timestamp> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
@@ -242,6 +275,22 @@ mod tests {
             ["tomorrow", "2026-11-27", "2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-11-27T24:00:00Z", "+5"]
         {
             assert!(parse_when(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_has_been_is_a_time_or_so_long_ago() {
+        let now = Timestamp(1_795_780_800_000);
+        for (text, expected) in [
+            ("2026-11-27T11:00:00Z", 1_795_777_200_000),
+            ("1h", 1_795_777_200_000),
+            ("1795777200000", 1_795_777_200_000),
+            ("99999d", 0),
+        ] {
+            assert_eq!(parse_since(text).map(|since| since.at(now)), Ok(Timestamp(expected)), "{text}");
+        }
+        for text in ["+1h", "yesterday", "", "17"] {
+            assert!(parse_since(text).is_err(), "{text}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! being paid, is not judged: the next audit will. What is judged must hold: who is charged has an order, who has an order is
 //! charged, nobody twice, and what is to go back does so in time.
 
-use super::provider::{Charge, State};
+use super::ledger::{Charge, State};
 use doorbuster_gateway::orders::{Order, Payment};
 use doorbuster_protocol::reply::{FeedKind, ReservationState, ReservationView};
 use doorbuster_protocol::types::{Millis, Timestamp};
@@ -60,6 +60,15 @@ pub struct Rules {
     pub refund_limit: Millis,
 }
 
+/// When the books were read: what changed meanwhile, one of them may have and another not.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Nothing was read before.
+    pub began: Timestamp,
+    /// Nor after.
+    pub ended: Timestamp,
+}
+
 /// What all three say of one reservation.
 #[derive(Debug, Default)]
 pub struct Evidence<'a> {
@@ -77,10 +86,11 @@ pub struct Evidence<'a> {
 
 /// What differs, with the words for it. Nothing if all is well, or not to be judged now.
 #[must_use]
-pub fn judge(rules: Rules, now: Timestamp, evidence: &Evidence<'_>) -> Vec<(Kind, String)> {
-    if evidence.is_in_motion(rules.grace, now) {
+pub fn judge(rules: Rules, look: Look, evidence: &Evidence<'_>) -> Vec<(Kind, String)> {
+    if evidence.is_in_motion(rules.grace, look) {
         return Vec::new();
     }
+    let now = look.ended;
     let mut found = Vec::new();
     for (state, kind, words) in
         [(State::Succeeded, Kind::DoubleCharge, "is charged"), (State::Refunded, Kind::DoubleRefund, "is refunded")]
@@ -88,8 +98,9 @@ pub fn judge(rules: Rules, now: Timestamp, evidence: &Evidence<'_>) -> Vec<(Kind
         let times = evidence.count(state);
         found.extend((1..times).map(|_| (kind, format!("{words} {times} times: {}", evidence.keys(state)))));
     }
+    found.extend(evidence.charges.iter().filter_map(|charge| too_much(charge)));
     found.extend(match evidence.books() {
-        Some(FeedKind::Confirmed) => Vec::from_iter(sold(evidence)),
+        Some(FeedKind::Confirmed) => sold(evidence).into_iter().chain(partly(evidence)).collect(),
         Some(FeedKind::RefundDue) => due(rules, now, evidence),
         Some(FeedKind::Refunded) => Vec::from_iter(refunded(evidence)),
         Some(FeedKind::Cancelled) => Vec::from_iter(cancelled(evidence)),
@@ -110,6 +121,23 @@ fn sold(evidence: &Evidence<'_>) -> Option<(Kind, String)> {
     }
 }
 
+/// More went back of one charge than it had taken.
+fn too_much(charge: &Charge) -> Option<(Kind, String)> {
+    let back = charge.given_back.saturating_add(charge.going_back);
+    let words = || format!("is refunded by {back} of {} {}: {}", charge.amount, charge.currency, charge.name());
+    (back > charge.amount).then(|| (Kind::DoubleRefund, words()))
+}
+
+/// Some of the money went back by hand, which no book of ours has.
+fn partly<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = (Kind, String)> + 'a {
+    let charges = evidence.charges.iter().filter(|charge| charge.state == State::Succeeded && charge.given_back > 0);
+    charges.map(|charge| {
+        let Charge { given_back, amount, currency, .. } = charge;
+        let words = format!("is sold, and {given_back} of {amount} {currency} went back: {}", charge.name());
+        (Kind::BooksDiffer, words)
+    })
+}
+
 fn due(rules: Rules, now: Timestamp, evidence: &Evidence<'_>) -> Vec<(Kind, String)> {
     let (taken, back) = (evidence.count(State::Succeeded), evidence.count(State::Refunded));
     let mut found = Vec::new();
@@ -123,7 +151,11 @@ fn due(rules: Rules, now: Timestamp, evidence: &Evidence<'_>) -> Vec<(Kind, Stri
     found.push(match (taken, back) {
         (0, 1..) => (Kind::BooksDiffer, "is refunded by the provider, and the cluster still says it is due".to_owned()),
         (0, 0) => (Kind::RefundDueUnpaid, "has a refund due, and the provider knows of no money for it".to_owned()),
-        (_, _) => (Kind::RefundDueUnpaid, format!("has a refund due for {} s", now.since(since).0 / 1000)),
+        (_, _) => {
+            let is_pending = evidence.charges.iter().any(|charge| charge.going_back > 0);
+            let pending = if is_pending { ", which is on its way at the provider" } else { "" };
+            (Kind::RefundDueUnpaid, format!("has a refund due for {} s{pending}", now.since(since).0 / 1000))
+        }
     });
     found
 }
@@ -168,7 +200,7 @@ fn amounts(evidence: &Evidence<'_>) -> Vec<(Kind, String)> {
     };
     let words = |charge: &&Charge| {
         let (minor, currency) = (payment.amount.minor, payment.amount.currency);
-        format!("costs {minor} {currency}, and {} {} were charged: {}", charge.amount, charge.currency, charge.key)
+        format!("costs {minor} {currency}, and {} {} were charged: {}", charge.amount, charge.currency, charge.name())
     };
     let mut found: Vec<_> =
         evidence.charges.iter().filter(is_other).map(|charge| (Kind::BooksDiffer, words(charge))).collect();
@@ -188,14 +220,21 @@ fn amounts(evidence: &Evidence<'_>) -> Vec<(Kind, String)> {
 }
 
 impl Evidence<'_> {
-    /// Whether a payment is under way, or anything changed just now. A clock that is far off stops nothing: what seems to
-    /// come from the future counts as old.
+    /// Whether a payment is under way, or anything changed during the look, or by less than the grace before or after it. A
+    /// clock that is far off stops nothing: what seems to come from the future counts as old.
     #[must_use]
-    pub fn is_in_motion(&self, grace: Millis, now: Timestamp) -> bool {
-        let is_young = |at: Timestamp| now.0.abs_diff(at.0) < grace.0;
-        self.charges.iter().any(|charge| charge.state == State::InProgress || is_young(charge.made_at))
+    pub fn is_in_motion(&self, grace: Millis, look: Look) -> bool {
+        let is_young = |at: Timestamp| at.plus(grace) > look.began && at < look.ended.plus(grace);
+        self.charges.iter().any(|charge| charge.state == State::InProgress || is_young(charge.changed_at))
             || self.view.is_some_and(|view| view.state == ReservationState::Paying || is_young(view.changed_at))
             || self.order.is_some_and(|order| is_young(order.changed_at))
+    }
+
+    /// When it began: its order, else its reservation, else its payment.
+    #[must_use]
+    pub fn begun_at(&self) -> Timestamp {
+        let in_books = self.order.map(|order| order.created_at).or_else(|| self.view.map(|view| view.created_at));
+        in_books.or_else(|| self.charges.iter().map(|charge| charge.begun_at()).max()).unwrap_or_default()
     }
 
     /// What the database says it is, or else the shards.
@@ -220,8 +259,8 @@ impl Evidence<'_> {
     }
 
     fn keys(&self, state: State) -> String {
-        let keys = self.charges.iter().filter(|charge| charge.state == state);
-        keys.map(|charge| charge.key.as_str()).collect::<Vec<_>>().join(", ")
+        let charges = self.charges.iter().filter(|charge| charge.state == state);
+        charges.map(|charge| charge.name()).collect::<Vec<_>>().join(", ")
     }
 }
 

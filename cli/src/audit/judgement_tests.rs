@@ -6,16 +6,24 @@ use doorbuster_protocol::types::{Currency, FeedPosition, Money, ProductId, Quant
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const RULES: Rules = Rules { grace: Millis(30_000), refund_limit: Millis(300_000) };
+/// Everything was read in no time.
+const LOOK: Look = Look { began: NOW, ended: NOW };
 /// Older than the grace, younger than the limit; and older than both.
 const AGO: Timestamp = Timestamp(NOW.0 - 60_000);
 const LONG_AGO: Timestamp = Timestamp(NOW.0 - 3_600_000);
 const EUR: Currency = Currency(*b"EUR");
 
 fn charge(attempt: u16, state: State) -> Charge {
-    let key = format!("{:032x}-5-{attempt}", 0xff);
-    let text = format!(r#"{{"number":1,"key":"{key}","amount":1000,"currency":"EUR","state":"declined","made_at":1}}"#);
-    let charge: Charge = serde_json::from_str(&text).expect("it is one");
-    Charge { state, made_at: LONG_AGO, ..charge }
+    Charge {
+        key: format!("{:032x}-5-{attempt}", 0xff),
+        place: None,
+        amount: 1000,
+        currency: "EUR".to_owned(),
+        state,
+        given_back: if state == State::Refunded { 1000 } else { 0 },
+        going_back: 0,
+        changed_at: LONG_AGO,
+    }
 }
 
 fn view(state: ReservationState, changed_at: Timestamp) -> ReservationView {
@@ -69,7 +77,7 @@ fn kinds(charges: &[State], view: Option<ReservationView>, order: Option<&(Order
         payment: order.map(|(_, payment)| payment),
         is_parked: false,
     };
-    judge(RULES, NOW, &evidence).into_iter().map(|(kind, _)| kind).collect()
+    judge(RULES, LOOK, &evidence).into_iter().map(|(kind, _)| kind).collect()
 }
 
 #[test]
@@ -149,13 +157,72 @@ fn amounts_and_the_databases_own_tables_are_compared() {
         (&good, Some(&refunding), 1),
     ] {
         let evidence = Evidence { charges: vec![charge], order: Some(&order), payment, ..Evidence::default() };
-        let found = judge(RULES, NOW, &evidence);
+        let found = judge(RULES, LOOK, &evidence);
         assert_eq!(found.iter().filter(|(kind, _)| *kind == Kind::BooksDiffer).count(), expected, "{found:?}");
     }
 }
 
 #[test]
 fn a_clock_from_the_future_hides_nothing() {
-    let far = Charge { made_at: Timestamp(NOW.0 * 2), ..charge(1, State::Succeeded) };
-    assert_eq!(judge(RULES, NOW, &Evidence { charges: vec![&far], ..Evidence::default() }).len(), 1);
+    let far = Charge { changed_at: Timestamp(NOW.0 * 2), ..charge(1, State::Succeeded) };
+    assert_eq!(judge(RULES, LOOK, &Evidence { charges: vec![&far], ..Evidence::default() }).len(), 1);
+}
+
+#[test]
+fn what_changes_while_the_books_are_read_is_not_judged() {
+    let look = Look { began: Timestamp(NOW.0 - 600_000), ended: NOW };
+    for (rules, changed_at, expected) in [
+        (RULES, look.began.0 - 30_001, 1),
+        (RULES, look.began.0 - 29_999, 0),
+        (RULES, look.began.0 + 300_000, 0),
+        (RULES, look.ended.0 + 29_999, 0),
+        (RULES, look.ended.0 + 30_000, 1),
+        (Rules { grace: Millis(0), ..RULES }, look.began.0, 1),
+        (Rules { grace: Millis(0), ..RULES }, look.began.0 + 1, 0),
+    ] {
+        let charge = Charge { changed_at: Timestamp(changed_at), ..charge(1, State::Succeeded) };
+        let found = judge(rules, look, &Evidence { charges: vec![&charge], ..Evidence::default() });
+        assert_eq!(found.len(), expected, "{changed_at}");
+    }
+}
+
+#[test]
+fn money_that_went_back_in_parts_or_too_often() {
+    let charge = charge(1, State::Succeeded);
+    let part = Charge { given_back: 300, ..charge.clone() };
+    let pending = Charge { going_back: 1000, ..charge.clone() };
+    let twice = Charge { state: State::Refunded, given_back: 2000, ..charge.clone() };
+    let about_to = Charge { state: State::Refunded, given_back: 1000, going_back: 1, ..charge.clone() };
+    for (charge, state, expected) in [
+        (&charge, FeedKind::Confirmed, &[][..]),
+        (&part, FeedKind::Confirmed, &[(Kind::BooksDiffer, "300 of 1000 EUR went back")]),
+        // It is charged until it is back, and owed until then.
+        (&pending, FeedKind::Confirmed, &[]),
+        (&pending, FeedKind::RefundDue, &[(Kind::RefundDueUnpaid, "on its way at the provider")]),
+        (&part, FeedKind::RefundDue, &[(Kind::RefundDueUnpaid, "due for 3600 s")]),
+        (&part, FeedKind::Refunded, &[(Kind::RefundDueUnpaid, "the provider has the money")]),
+        (&twice, FeedKind::Refunded, &[(Kind::DoubleRefund, "by 2000 of 1000 EUR")]),
+        (&about_to, FeedKind::Refunded, &[(Kind::DoubleRefund, "by 1001 of 1000 EUR")]),
+    ] {
+        let (order, payment) = order(state, LONG_AGO);
+        let evidence =
+            Evidence { charges: vec![charge], order: Some(&order), payment: Some(&payment), ..Evidence::default() };
+        let found = judge(RULES, LOOK, &evidence);
+        assert_eq!(found.len(), expected.len(), "{charge:?} {state:?}: {found:?}");
+        for ((kind, words), (expected, part)) in found.iter().zip(expected) {
+            assert!(kind == expected && words.contains(part), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn it_began_with_its_order_else_its_reservation_else_its_payment() {
+    let (charge, (order, _)) = (charge(1, State::Succeeded), order(FeedKind::Confirmed, AGO));
+    let shown = ReservationView { created_at: Timestamp(77), ..view(ReservationState::Held, AGO) };
+    let mut evidence = Evidence { charges: vec![&charge], ..Evidence::default() };
+    assert_eq!(evidence.begun_at(), Timestamp(5), "as its key says");
+    evidence.view = Some(&shown);
+    assert_eq!(evidence.begun_at(), Timestamp(77));
+    evidence.order = Some(&order);
+    assert_eq!(evidence.begun_at(), AGO);
 }

@@ -4,12 +4,14 @@
 //! It only reads. It may run while the cluster sells: what is still on its way (a follower behind, an order
 //! not yet written) is given time, and only what stays different is reported.
 
+mod books;
 pub mod judgement;
+pub mod ledger;
 pub mod listing;
 pub mod orders;
 pub mod payments;
-pub mod provider;
 pub mod replicas;
+pub mod simulator;
 mod textfile;
 
 use crate::connect::Connection;
@@ -30,6 +32,7 @@ use std::time::Duration;
     doorbuster audit\n  \
     doorbuster audit --database sqlite:doorbuster-orders.db\n  \
     doorbuster audit --database postgres://shop:secret@db/orders --json\n  \
+    doorbuster audit --payments --gateway-config gateway.toml --database sqlite:doorbuster-orders.db\n  \
     doorbuster audit --payments --provider-url http://127.0.0.1:8090 --database sqlite:doorbuster-orders.db\n\n\
     Exit code 0 when everything agrees; 1 with each differing item when it does not.")]
 pub struct AuditArgs {
@@ -103,6 +106,8 @@ impl Audit {
 
 /// Runs it.
 pub async fn run(args: AuditArgs, output: Output) -> Result<(), CliError> {
+    // Before anything is asked: a key that cannot be read is told of at once.
+    let provider = args.payments.provider(&args.connection.cluster)?;
     let client = args.connection.open().await?;
     let patience = Duration::from_millis(args.patience.0);
     let replicas = replicas::compare(&client, patience).await?;
@@ -110,7 +115,10 @@ pub async fn run(args: AuditArgs, output: Output) -> Result<(), CliError> {
         Some(url) => Some(orders::compare(&client, url, patience, args.payments.grace()).await?),
         None => None,
     };
-    let payments = args.payments.compare(&client, args.database.as_deref(), patience).await?;
+    let payments = match (&args.database, &provider) {
+        (Some(url), Some(provider)) => Some(args.payments.compare(&client, url, provider, patience).await?),
+        _ => None,
+    };
     let audit = Audit { replicas, orders, payments };
     output.print(|| audit.tables(), || audit.json());
     let problems: Vec<String> = audit.problems().collect();

@@ -2,21 +2,19 @@
 //!
 //! The three are read one after the other, again and again, while the sale goes on; what is told was there at the last two looks.
 
-use super::judgement::{Evidence, KINDS, Kind, Rules, judge};
-use super::provider::{self, Charge, State};
-use super::{listing, textfile};
+use super::books::{Books, Library};
+use super::judgement::{Evidence, KINDS, Kind, Look, Rules, judge};
+use super::ledger::{Provider, State};
+use super::textfile;
 use crate::clock;
 use crate::error::CliError;
-use crate::names::{parse_duration, reservation_text};
+use crate::names::{Since, parse_duration, parse_since, reservation_text};
 use crate::orders;
 use clap::Args;
 use doorbuster_client::Client;
-use doorbuster_gateway::orders::{Order, OrderStore, Payment};
-use doorbuster_protocol::limits::MAX_PAGE;
-use doorbuster_protocol::reply::ReservationView;
 use doorbuster_protocol::types::{Millis, ReservationId, Timestamp};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,11 +28,18 @@ const MOST_NAMED: usize = 1000;
 #[command(next_help_heading = "Payments")]
 pub struct PaymentsArgs {
     /// Compare every payment too: shards, database, and the provider's ledger
-    #[arg(long, requires = "database", requires = "provider_url")]
+    #[arg(long, requires = "database", requires = "provider")]
     payments: bool,
-    /// Where the provider's ledger is read: the address of `doorbuster payment-simulator`
-    #[arg(long, env = "DOORBUSTER_PROVIDER_URL", value_name = "URL")]
+    /// Read the ledger of the provider that a gateway with this TOML file pays at: Stripe's accounts, or the simulator. `[payment]`
+    /// is all that it needs; with Stripe, keys that may only read PaymentIntents, and Charges and Refunds, are enough
+    #[arg(long, group = "provider", value_name = "FILE")]
+    gateway_config: Option<PathBuf>,
+    /// Or that of the `doorbuster payment-simulator` at this address
+    #[arg(long, group = "provider", env = "DOORBUSTER_PROVIDER_URL", value_name = "URL")]
     provider_url: Option<String>,
+    /// Compare only what began since then: a time, or so long ago, as in 36h [default: everything]
+    #[arg(long, requires = "payments", value_parser = parse_since, value_name = "TIME|DURATION")]
+    since: Option<Since>,
     /// What changed less than this ago is under way, and not judged
     #[arg(long, default_value = "30s", value_parser = parse_duration, value_name = "DURATION")]
     grace: Millis,
@@ -53,22 +58,30 @@ impl PaymentsArgs {
         if self.payments { self.grace } else { Millis(0) }
     }
 
-    /// Compares as these say, if that is wanted.
+    /// Whose ledger is to be read, if one is; in it, what is this cluster's.
+    pub(super) fn provider(&self, cluster: &str) -> Result<Option<Provider>, CliError> {
+        match (&self.gateway_config, &self.provider_url) {
+            _ if !self.payments => Ok(None),
+            (Some(file), _) => Provider::of_gateway(file, cluster).map(Some),
+            (None, url) => Ok(url.clone().map(Provider::Simulator)),
+        }
+    }
+
+    /// Compares as these say.
     pub(super) async fn compare(
         &self,
         client: &Client,
-        database: Option<&str>,
+        database: &str,
+        provider: &Provider,
         patience: Duration,
-    ) -> Result<Option<Payments>, CliError> {
-        let (true, Some(database), Some(provider)) = (self.payments, database, &self.provider_url) else {
-            return Ok(None);
-        };
+    ) -> Result<Payments, CliError> {
         let rules = Rules { grace: self.grace, refund_limit: self.refund_limit };
-        let found = compare(client, database, provider, rules, patience).await?;
+        let since = self.since.map_or(Timestamp(0), |since| since.at(clock::wall()));
+        let found = compare(client, database, provider, since, rules, patience).await?;
         if let Some(file) = &self.metrics_file {
             textfile::write(file, &found)?;
         }
-        Ok(Some(found))
+        Ok(found)
     }
 }
 
@@ -94,6 +107,10 @@ pub struct Payments {
     pub charged: u64,
     /// Charges that it has given back.
     pub refunded: u64,
+    /// Payments in the provider's ledger that were others'.
+    pub left_out: u64,
+    /// The provider's accounts, if it has such.
+    pub accounts: Vec<String>,
     /// Whatever does not fit.
     pub differences: Vec<Difference>,
 }
@@ -123,6 +140,7 @@ impl Payments {
     pub fn json(&self) -> Value {
         let mut json = json!({
             "compared": self.compared, "in_motion": self.in_motion, "charged": self.charged, "refunded": self.refunded,
+            "left_out": self.left_out, "accounts": self.accounts,
         });
         for kind in KINDS {
             json[kind.name()] = self.count(kind).into();
@@ -136,8 +154,13 @@ impl Payments {
     #[must_use]
     pub fn sentence(&self) -> String {
         let counts = KINDS.map(|kind| format!("{} {}", self.count(kind), kind.name().replace('_', " ")));
+        let whose = match self.accounts.as_slice() {
+            [] => "the provider's ledger".to_owned(),
+            accounts => format!("Stripe's ledger of {}", accounts.join(", ")),
+        };
+        let others = if self.left_out > 0 { format!("; {} of others left out", self.left_out) } else { String::new() };
         format!(
-            "{} payments compared with the provider's ledger ({} charged, {} refunded, {} under way and not judged): {}.",
+            "{} payments compared with {whose} ({} charged, {} refunded, {} under way and not judged{others}): {}.",
             self.compared,
             self.charged,
             self.refunded,
@@ -147,43 +170,30 @@ impl Payments {
     }
 }
 
-/// Everything that the three say, by reservation.
-#[derive(Debug, Default)]
-struct Books {
-    charges: Vec<Charge>,
-    views: HashMap<ReservationId, ReservationView>,
-    orders: HashMap<ReservationId, Order>,
-    payments: HashMap<ReservationId, Payment>,
-    parked: HashSet<ReservationId>,
-}
-
-/// Compares the shards, this database and the ledger of the provider at this URL: again and again until all fits or patience
-/// ends, and twice at least before it says that something does not.
+/// Compares the shards, this database and the provider's ledger, of everything that began at `since` or later: again and again
+/// until all fits or patience ends, and twice at least before it says that something does not.
 pub async fn compare(
     client: &Client,
     database: &str,
-    provider: &str,
+    provider: &Provider,
+    since: Timestamp,
     rules: Rules,
     patience: Duration,
 ) -> Result<Payments, CliError> {
     let store = orders::open(database)?;
-    let found = watch(client, &store, provider, rules, patience).await;
+    let found = watch(&Library { client, store: &store, provider, since }, rules, patience).await;
     store.close().await;
     found
 }
 
-async fn watch(
-    client: &Client,
-    store: &OrderStore,
-    provider: &str,
-    rules: Rules,
-    patience: Duration,
-) -> Result<Payments, CliError> {
+async fn watch(library: &Library<'_>, rules: Rules, patience: Duration) -> Result<Payments, CliError> {
     let deadline = clock::now() + patience;
+    let earliest = library.earliest().await?;
     let mut before: Option<HashSet<(Kind, String)>> = None;
     loop {
         let is_last = before.is_some() && clock::now() > deadline;
-        let mut found = reconcile(&read(client, store, provider).await?, rules, clock::wall());
+        let mut found = reconcile(&library.read(earliest).await?, rules);
+        found.accounts = library.provider.accounts();
         let seen = found.differences.iter().map(|difference| (difference.kind, difference.name.clone())).collect();
         if let Some(before) = before.replace(seen) {
             found.differences.retain(|difference| before.contains(&(difference.kind, difference.name.clone())));
@@ -195,66 +205,36 @@ async fn watch(
     }
 }
 
-async fn read(client: &Client, store: &OrderStore, provider: &str) -> Result<Books, CliError> {
-    let mut books = Books { charges: provider::ledger(provider).await?, ..Books::default() };
-    books.views = listing::reservations(client).await?.into_iter().map(|view| (view.reservation, view)).collect();
-    let mut after = ReservationId(0);
-    loop {
-        let page = store.orders(after, MAX_PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = last.reservation;
-        books.orders.extend(page.into_iter().map(|order| (order.reservation, order)));
+fn reconcile(books: &Books, rules: Rules) -> Payments {
+    let (ours, others) = books.evidence();
+    let mut found = Payments { left_out: books.ledger.left_out, ..Payments::default() };
+    for (reservation, evidence) in ours {
+        found.add(&evidence, || name(reservation, &evidence), rules, books.look);
     }
-    after = ReservationId(0);
-    loop {
-        let page = store.payments(after, MAX_PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = last.reservation;
-        books.payments.extend(page.into_iter().map(|payment| (payment.reservation, payment)));
-    }
-    books.parked = orders::all_parked(store).await?.iter().map(|parked| parked.entry.reservation).collect();
-    Ok(books)
-}
-
-fn reconcile(books: &Books, rules: Rules, now: Timestamp) -> Payments {
-    let mut found = Payments::default();
-    let mut evidence: BTreeMap<ReservationId, Evidence<'_>> = BTreeMap::new();
-    for charge in &books.charges {
-        found.charged += u64::from(charge.state == State::Succeeded);
-        found.refunded += u64::from(charge.state == State::Refunded);
-        match charge.reservation() {
-            Some(reservation) => evidence.entry(reservation).or_default().charges.push(charge),
-            None => found.foreign(charge, rules, now),
-        }
-    }
-    books.views.iter().for_each(|(id, view)| evidence.entry(*id).or_default().view = Some(view));
-    books.orders.iter().for_each(|(id, order)| evidence.entry(*id).or_default().order = Some(order));
-    for (reservation, mut evidence) in evidence {
-        evidence.payment = books.payments.get(&reservation);
-        evidence.is_parked = books.parked.contains(&reservation);
-        found.compared += 1;
-        found.in_motion += u64::from(evidence.is_in_motion(rules.grace, now));
-        let name = name(reservation, &evidence);
-        let differences = judge(rules, now, &evidence).into_iter();
-        found.differences.extend(differences.map(|(kind, words)| Difference { kind, name: name.clone(), words }));
+    for evidence in others {
+        found.add(&evidence, || key(&evidence), rules, books.look);
     }
     found
 }
 
 impl Payments {
-    /// Money under a key that no gateway made.
-    fn foreign(&mut self, charge: &Charge, rules: Rules, now: Timestamp) {
-        let evidence = Evidence { charges: vec![charge], ..Evidence::default() };
+    fn add(&mut self, evidence: &Evidence<'_>, name: impl Fn() -> String, rules: Rules, look: Look) {
+        let count = |state| evidence.charges.iter().filter(|charge| charge.state == state).count() as u64;
+        self.charged += count(State::Succeeded);
+        self.refunded += count(State::Refunded);
         self.compared += 1;
-        self.in_motion += u64::from(evidence.is_in_motion(rules.grace, now));
-        let differences = judge(rules, now, &evidence).into_iter();
-        self.differences.extend(differences.map(|(kind, words)| Difference { kind, name: charge.key.clone(), words }));
+        self.in_motion += u64::from(evidence.is_in_motion(rules.grace, look));
+        let differences = judge(rules, look, evidence).into_iter();
+        self.differences.extend(differences.map(|(kind, words)| Difference { kind, name: name(), words }));
     }
 }
 
 /// A reservation as people write it; of one that only the provider knows, its first key.
 fn name(reservation: ReservationId, evidence: &Evidence<'_>) -> String {
     let product = evidence.order.map(|order| order.product).or_else(|| evidence.view.map(|view| view.product));
-    let key = || evidence.charges.first().map_or_else(String::new, |charge| charge.key.clone());
-    product.map_or_else(key, |product| reservation_text(product, reservation))
+    product.map_or_else(|| key(evidence), |product| reservation_text(product, reservation))
+}
+
+fn key(evidence: &Evidence<'_>) -> String {
+    evidence.charges.first().map_or_else(String::new, |charge| charge.key.clone())
 }

@@ -272,7 +272,7 @@ async fn gather(
     let audit = stage.audit(ORDERS_WITHIN).await?;
     let reservations = crate::audit::listing::reservations(stage.client()).await?;
     let (heard, ledger_failed) = sale.ledger.close();
-    let happened = crate::audit::provider::happened(stage.provider().url()).await?;
+    let happened = crate::audit::simulator::happened(stage.provider().url()).await?;
     let totals = sale.stats.totals();
     let took = totals.last.map_or(Duration::ZERO, |last| last.saturating_duration_since(sale.opened));
     let Kills { leader: kill, gateways } = kills;

@@ -3,7 +3,7 @@
 
 use super::plan::{LATE, Plan};
 use super::process::{Process, log_tail};
-use crate::audit::provider::happened;
+use crate::audit::simulator::happened;
 use crate::clock;
 use crate::error::CliError;
 use std::path::Path;

@@ -2,7 +2,8 @@
 //! nobody took while the gateway was down. Nothing is compared before all of that has come to its end, or was given its time.
 
 use super::plan::LATE;
-use crate::audit::provider::{self, State, happened};
+use crate::audit::ledger::State;
+use crate::audit::simulator::{self, happened};
 use crate::clock;
 use crate::error::CliError;
 use doorbuster_client::{Client, Error};
@@ -55,5 +56,5 @@ async fn open(client: &Client) -> Result<(u64, u64), Error> {
 
 /// Whether the provider has charges that it has not decided.
 async fn is_deciding(provider: &str) -> Result<bool, CliError> {
-    Ok(provider::ledger(provider).await?.iter().any(|charge| charge.state == State::InProgress))
+    Ok(simulator::ledger(provider).await?.iter().any(|charge| charge.state == State::InProgress))
 }

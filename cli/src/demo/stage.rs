@@ -16,13 +16,14 @@ use super::progress::Progress;
 use super::provider::{self, Place, Provider};
 use super::stats::Stats;
 use crate::audit::judgement::Rules;
+use crate::audit::ledger::Provider as Books;
 use crate::audit::orders::Orders;
 use crate::audit::{Audit, orders, payments, replicas};
 use crate::error::CliError;
 use crate::overlay::Overlay;
 use crate::{clock, entropy, token};
 use doorbuster_client::{Client, Config, RetryBudget};
-use doorbuster_protocol::types::Millis;
+use doorbuster_protocol::types::{Millis, Timestamp};
 use jsonwebtoken::EncodingKey;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -231,8 +232,9 @@ impl Stage {
             Ok(orders) => orders,
             Err(error) => Orders { problems: vec![format!("the orders: {error}")], ..Orders::default() },
         };
-        let provider = self.provider.url();
-        let payments = payments::compare(&self.client, &self.database, provider, AT_THE_END, orders_within).await?;
+        let (provider, since) = (Books::Simulator(self.provider.url().to_owned()), Timestamp(0));
+        let payments =
+            payments::compare(&self.client, &self.database, &provider, since, AT_THE_END, orders_within).await?;
         let replicas = replicas::compare(&self.client, REPLICAS_WITHIN).await?;
         Ok(Audit { replicas, orders: Some(orders), payments: Some(payments) })
     }

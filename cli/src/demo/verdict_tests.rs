@@ -47,7 +47,7 @@ fn view(id: u128, user: u128, state: ReservationState) -> ReservationView {
 
 /// Two charges, and a late one that was given back.
 fn payments() -> Payments {
-    Payments { compared: 3, in_motion: 0, charged: 2, refunded: 1, differences: Vec::new() }
+    Payments { compared: 3, in_motion: 0, charged: 2, refunded: 1, ..Payments::default() }
 }
 
 /// Two units, sold to users 1 and 2; a third reservation walked away from.

@@ -1,10 +1,10 @@
-//! What the payment provider says, `doorbuster payment-simulator`: its ledger, every key that was decided, page by page; and
-//! what it has counted.
+//! What `doorbuster payment-simulator` says: its ledger, every key that was decided, page by page; and what it has counted.
 
+use super::ledger::{Charge, State};
 use crate::error::CliError;
 use bytes::Bytes;
 use doorbuster_payment_simulator::routes::Happened;
-use doorbuster_protocol::types::{ReservationId, Timestamp};
+use doorbuster_protocol::types::Timestamp;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper::header::HOST;
@@ -26,72 +26,45 @@ const TRIES: u32 = 5;
 /// Pause before the first repetition; doubles.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What the provider has under one key.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Charge {
+/// An entry as it is told.
+#[derive(Debug, Deserialize)]
+struct Entry {
     /// Its place in the ledger.
-    pub number: i64,
-    /// The idempotency key.
-    pub key: String,
-    /// In minor units.
-    pub amount: u64,
-    /// Of which currency.
-    pub currency: String,
-    /// Taken, given back, declined, or not known yet.
-    pub state: State,
-    /// When it arrived, by the provider's clock.
-    #[serde(deserialize_with = "milliseconds")]
-    pub made_at: Timestamp,
-}
-
-/// What became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// The provider has the money.
-    Succeeded,
-    /// It took nothing.
-    Declined,
-    /// It had the money, and gave it back.
-    Refunded,
-    /// It does not know yet.
-    InProgress,
+    number: i64,
+    key: String,
+    amount: u64,
+    currency: String,
+    state: State,
+    made_at: u64,
 }
 
 #[derive(Debug, Deserialize)]
 struct Page {
-    charges: Vec<Charge>,
+    charges: Vec<Entry>,
 }
 
-impl Charge {
-    /// Whose it is: a gateway's key begins with the reservation's 32 hexadecimal digits. Keys of others have none.
-    #[must_use]
-    pub fn reservation(&self) -> Option<ReservationId> {
-        let (id, _) = self.key.split_once('-').filter(|(id, _)| id.len() == 32)?;
-        u128::from_str_radix(id, 16).ok().map(ReservationId)
+impl From<Entry> for Charge {
+    fn from(Entry { key, amount, currency, state, made_at, .. }: Entry) -> Self {
+        let given_back = if state == State::Refunded { amount } else { 0 };
+        let changed_at = Timestamp(made_at);
+        Self { key, place: None, amount, currency, state, given_back, going_back: 0, changed_at }
     }
-}
-
-fn milliseconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-    u64::deserialize(deserializer).map(Timestamp)
 }
 
 /// The whole ledger of the provider at `http://host:port`.
 pub async fn ledger(url: &str) -> Result<Vec<Charge>, CliError> {
     let authority = authority(url)?;
-    let mut all: Vec<Charge> = Vec::new();
+    let (mut all, mut after) = (Vec::new(), 0);
     loop {
-        let after = all.last().map_or(0, |last| last.number);
         let page: Page =
             get(authority, &format!("/v1/charges?after={after}&limit={PAGE}")).await.map_err(|problem| {
                 CliError::unavailable(format!(
                     "--provider-url {url}: the ledger cannot be read: {problem}; is it running?"
                 ))
             })?;
-        if page.charges.is_empty() {
-            return Ok(all);
-        }
-        all.extend(page.charges);
+        let Some(last) = page.charges.last() else { return Ok(all) };
+        after = last.number;
+        all.extend(page.charges.into_iter().map(Charge::from));
     }
 }
 
@@ -166,14 +139,22 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_read_and_keys_name_their_reservations() {
-        let text = r#"{"charges":[{"number":3,"key":"000000000000000000000000000000ff-17-2","amount":500,
-            "currency":"EUR","state":"in_progress","reason":null,"made_at":1800000000000}]}"#;
-        let page: Page = serde_json::from_str(text).expect("it is one");
-        let charge = &page.charges[0];
-        assert_eq!((charge.state, charge.reservation()), (State::InProgress, Some(ReservationId(255))));
-        for key in ["", "ff-17-2", "000000000000000000000000000000ff", "gggggggggggggggggggggggggggggggg-1-1"] {
-            assert_eq!(Charge { key: key.to_owned(), ..charge.clone() }.reservation(), None, "{key}");
+    fn a_page_is_read() {
+        for (state, expected, given_back) in [
+            ("in_progress", State::InProgress, 0),
+            ("refunded", State::Refunded, 500),
+            ("declined", State::Declined, 0),
+        ] {
+            let text = format!(
+                r#"{{"charges":[{{"number":3,"key":"k","amount":500,"currency":"EUR","state":"{state}","reason":null,
+                "made_at":1800000000000}}]}}"#
+            );
+            let page: Page = serde_json::from_str(&text).expect("it is one");
+            let charge = Charge::from(page.charges.into_iter().next().expect("there is one"));
+            assert_eq!(
+                (charge.state, charge.given_back, charge.changed_at.0),
+                (expected, given_back, 1_800_000_000_000)
+            );
         }
     }
 }
