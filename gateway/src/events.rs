@@ -12,6 +12,7 @@
 //! gateway, database and brokers fail at any moment and for any time, and any number of gateways publish. A claim in the
 //! database lets one of them work on a shard at a time; it saves work and duplicates, and nothing rests on it.
 
+mod backlog;
 mod event;
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -24,6 +25,7 @@ mod publisher;
 #[path = "events/absent.rs"]
 mod publisher;
 
+pub use backlog::{BacklogMetrics, watch};
 pub use event::Event;
 #[cfg(feature = "kafka")]
 pub use metrics::EventMetrics;

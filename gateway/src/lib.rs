@@ -172,6 +172,9 @@ async fn serve(app: Arc<App>, listener: TcpListener, client: doorbuster_client::
     let connect_stop = stop.clone();
     let writer_stop = CancellationToken::new();
     let writer_ends = writer_stop.clone();
+    if let Some(Books { store, .. }) = &books {
+        background.spawn(events::watch(store.clone(), app.metrics.backlog.clone(), stop.clone()));
+    }
     background.spawn(async move {
         connecting.backend.connect(client, connect_stop).await;
         if let (Some(books), Some(client)) = (books, connecting.backend.get()) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ::metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use crate::events::BacklogMetrics;
 use crate::orders::OrderMetrics;
 use crate::problem::kinds;
 use crate::routes::TABLE;
@@ -29,6 +30,8 @@ pub struct Metrics {
     connections: Gauge,
     /// What the order writer counts.
     pub orders: OrderMetrics,
+    /// What waits to be published.
+    pub backlog: BacklogMetrics,
     recorder: PrometheusRecorder,
     /// What the saga counts.
     pub payments: PaymentMetrics,
@@ -66,6 +69,7 @@ impl Metrics {
             in_progress: gauge(&recorder, "doorbuster_gateway_requests_in_progress"),
             connections: gauge(&recorder, "doorbuster_gateway_connections"),
             orders: OrderMetrics::new(&recorder),
+            backlog: BacklogMetrics::new(&recorder),
             payments: PaymentMetrics::new(&recorder),
             webhooks: WebhookMetrics::new(&recorder),
             recorder,

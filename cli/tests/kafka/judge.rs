@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use doorbuster_gateway::events::Waiting;
 use doorbuster_gateway::ids;
 use doorbuster_protocol::command::Target;
 use doorbuster_protocol::query::{Changed, Unsettled};
@@ -51,7 +50,8 @@ async fn is_quiet(shop: &Shop) -> bool {
             return false;
         }
     }
-    shop.waiting().await == Waiting::default()
+    let waiting = shop.waiting().await;
+    (waiting.events, waiting.since) == (0, None)
 }
 
 /// Reads until all are there that the database has stored, or no more come; and then whether any are repeated.

@@ -1,6 +1,6 @@
 //! What the publisher counts.
 
-use ::metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
+use ::metrics::{Counter, Key, Label, Level, Metadata, Recorder};
 
 const META: Metadata<'static> = Metadata::new("doorbuster_gateway", Level::INFO, None);
 
@@ -18,10 +18,6 @@ pub struct EventMetrics {
     /// `doorbuster_gateway_events_missing_total`: entries that nobody wrote down for publishing: a gateway of an older
     /// version stored them. Anything but 0 wants a person.
     pub missing: Counter,
-    /// `doorbuster_gateway_events_pending`: entries that are stored and not published, over all shards and gateways.
-    pub pending: Gauge,
-    /// `doorbuster_gateway_event_oldest_seconds`: since when the oldest of them is stored; 0 if there is none.
-    pub oldest: Gauge,
 }
 
 impl EventMetrics {
@@ -29,7 +25,6 @@ impl EventMetrics {
     #[must_use]
     pub fn new(recorder: &dyn Recorder) -> Self {
         let counter = |name: &'static str| recorder.register_counter(&Key::from_static_name(name), &META);
-        let gauge = |name: &'static str| recorder.register_gauge(&Key::from_static_name(name), &META);
         let errors = |source: &'static str| {
             let key = Key::from_parts("doorbuster_gateway_event_errors_total", vec![Label::new("source", source)]);
             recorder.register_counter(&key, &META)
@@ -39,8 +34,6 @@ impl EventMetrics {
             kafka_errors: errors("kafka"),
             store_errors: errors("database"),
             missing: counter("doorbuster_gateway_events_missing_total"),
-            pending: gauge("doorbuster_gateway_events_pending"),
-            oldest: gauge("doorbuster_gateway_event_oldest_seconds"),
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Waiting {
     pub events: u64,
     /// When the oldest was stored, by the database's clock.
     pub since: Option<Timestamp>,
+    /// Until when somebody has last said that it publishes, by the same clock; 0 if nobody has.
+    pub claimed_until: Timestamp,
 }
 
 /// The same on either pool; `$1`, `$2` are understood by both.
@@ -137,10 +139,11 @@ impl Outbox {
     /// # Errors
     /// A database that cannot be reached.
     pub async fn waiting(&self) -> Result<Waiting, StoreError> {
-        let (events, since): (i64, Option<i64>) =
+        let (events, since, claimed_until): (i64, Option<i64>, i64) =
             on_pool!(self, pool => sqlx::query_as(WAITING).fetch_one(pool).await?);
         let since = since.and_then(|since| since.try_into().ok()).map(Timestamp);
-        Ok(Waiting { events: events.try_into().unwrap_or(0), since })
+        let claimed_until = Timestamp(claimed_until.try_into().unwrap_or(0));
+        Ok(Waiting { events: events.try_into().unwrap_or(0), since, claimed_until })
     }
 }
 
@@ -170,5 +173,6 @@ const REMOVE: &str = "DELETE FROM outgoing_events WHERE shard = $1 AND position 
 const WAITING: &str = "
     SELECT CAST(coalesce(sum(feed_positions.position - event_positions.position), 0) AS bigint),
            min((SELECT stored_at_ms FROM outgoing_events WHERE outgoing_events.shard = event_positions.shard
-                ORDER BY outgoing_events.position LIMIT 1))
+                ORDER BY outgoing_events.position LIMIT 1)),
+           coalesce(max(claimed_until_ms), 0)
     FROM event_positions JOIN feed_positions ON feed_positions.shard = event_positions.shard";

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::kafka::{Kafka, Sent};
 use super::metrics::EventMetrics;
 use super::outbox::{Outbox, Page};
-use crate::clock::{self, Stopwatch};
+use crate::clock::Stopwatch;
 use crate::config::{ConfigError, GatewayConfig, KafkaConfig};
 use crate::entropy;
 use crate::metrics::Metrics;
@@ -32,8 +32,6 @@ const RENEWED_EVERY: Duration = Duration::from_secs(3);
 const LOOKS_EVERY: Duration = Duration::from_secs(2);
 /// At shutdown, how long what was handed to Kafka may take to arrive.
 const FLUSH: Duration = Duration::from_secs(5);
-/// Between two counts of what waits.
-const COUNTED_EVERY: Duration = Duration::from_secs(5);
 
 /// Publishes every shard's events. `Clone` shares its connections.
 #[derive(Clone)]
@@ -101,33 +99,12 @@ impl Publisher {
                 ShardPublisher { publisher: self.clone(), shard, claimed: None, delivered: FeedPosition::default() };
             tasks.spawn(task.run(stop.clone()));
         }
-        let Self { outbox, kafka, metrics, .. } = self;
-        tasks.spawn(async move {
-            stop.run_until_cancelled(count_waiting(&outbox, &metrics)).await;
-        });
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "a publisher of events ended");
             }
         }
-        kafka.close().await;
-    }
-}
-
-/// Keeps the gauges at what waits in the database, whoever publishes it. What cannot be read leaves them as they were.
-async fn count_waiting(outbox: &Outbox, metrics: &EventMetrics) {
-    loop {
-        match outbox.waiting().await {
-            Ok(waiting) => {
-                // Far below 2^52, where a float counts exactly.
-                #[allow(clippy::cast_precision_loss)]
-                metrics.pending.set(waiting.events as f64);
-                let age = waiting.since.map_or(0, |since| clock::wall().get().saturating_sub(since.get()));
-                metrics.oldest.set(Duration::from_millis(age).as_secs_f64());
-            }
-            Err(error) => tracing::debug!(%error, "waiting events cannot be counted now"),
-        }
-        tokio::time::sleep(COUNTED_EVERY).await;
+        self.kafka.close().await;
     }
 }
 

@@ -1,8 +1,11 @@
 //! Orders over HTTP.
 
+use doorbuster_gateway::events::Outbox;
+use doorbuster_gateway::orders::OrderStore;
 use serde_json::json;
 
 use crate::cluster::{Cluster, until};
+use crate::sweeps::metrics_with;
 
 #[tokio::test]
 async fn without_a_database_orders_are_elsewhere() {
@@ -40,5 +43,25 @@ async fn a_confirmed_reservation_becomes_an_order() {
     assert_eq!(order.body["status"], "confirmed");
     cluster.user("mallory").get(&path).await.is(404, "unknown_order");
     alice.get(&path.replace("orders/1-", "orders/2-")).await.is(404, "unknown_order");
+    cluster.end().await;
+}
+
+/// Every gateway tells what waits, also one that publishes nothing: the others may be gone.
+#[tokio::test]
+async fn what_nobody_publishes_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = format!("sqlite:{}", folder.path().join("orders.db").display());
+    let store = OrderStore::open(&database).unwrap();
+    let cluster = Cluster::start_with(|config| config.database = database).await;
+    let alice = cluster.user("alice");
+    metrics_with(&alice, &["doorbuster_gateway_events_pending 0\n", "event_oldest_seconds 0\n"]).await;
+    // As a gateway with [kafka] does when it starts.
+    Outbox::beside(&store).subscribe(cluster.client().await.shards()).await.unwrap();
+    cluster.product(1, 5, json!({})).await;
+    let id = alice.reserve("k", 1, 2).await.ok(201).id();
+    alice.pay(&id, "tok_visa").await.ok(200);
+    metrics_with(&alice, &["doorbuster_gateway_events_pending 1\n"]).await;
+    let shown = alice.get("/metrics").await.body;
+    assert!(!shown.as_str().unwrap().contains("event_oldest_seconds 0\n"), "{shown}");
     cluster.end().await;
 }

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use doorbuster_gateway::config::KafkaConfig;
-use doorbuster_gateway::events::{EventMetrics, Outbox, Publisher};
+use doorbuster_gateway::events::{BacklogMetrics, EventMetrics, Outbox, Publisher, watch};
 use doorbuster_gateway::orders::{Feed as _, OrderMetrics, OrderWriter};
 use doorbuster_protocol::reply::FeedEntry;
 use doorbuster_protocol::types::ProductId;
@@ -50,7 +50,12 @@ pub async fn publish(config: &KafkaConfig, database: &Database, shards: u16) -> 
     let publisher = Publisher::new(config, CLUSTER, &database.store(), EventMetrics::new(&recorder)).unwrap();
     let stop = CancellationToken::new();
     publisher.subscribe(shards, &stop).await;
-    (Running { task: tokio::spawn(publisher.run(shards, stop.clone())), stop }, recorder.handle())
+    let watching = watch(database.store(), BacklogMetrics::new(&recorder), stop.clone());
+    let publishing = publisher.run(shards, stop.clone());
+    let task = tokio::spawn(async {
+        tokio::join!(publishing, watching);
+    });
+    (Running { stop, task }, recorder.handle())
 }
 
 /// These entries on each shard's feed, of several products.

@@ -113,11 +113,14 @@ pub async fn one_publishes_at_a_time(database: Database) {
     let (one, other) = (Outbox::beside(&database.store()), Outbox::beside(&database.store()));
     one.subscribe(2).await.unwrap();
     assert!(one.claim(SHARD, "one", MINUTE).await.unwrap());
+    let claimed = one.waiting().await.unwrap().claimed_until;
     assert!(!other.claim(SHARD, "other", MINUTE).await.unwrap());
+    assert_eq!(one.waiting().await.unwrap(), Waiting { claimed_until: claimed, ..Waiting::default() });
     assert!(other.claim(ShardId(1), "other", MINUTE).await.unwrap(), "shard by shard");
     other.release(SHARD, "other").await.unwrap();
     assert!(!other.claim(SHARD, "other", MINUTE).await.unwrap(), "it was not its own to release");
     assert!(one.claim(SHARD, "one", MINUTE).await.unwrap(), "renewed");
+    assert!(one.waiting().await.unwrap().claimed_until > claimed);
     one.release(SHARD, "one").await.unwrap();
     assert!(other.claim(SHARD, "other", Duration::from_millis(300)).await.unwrap());
     assert!(!one.claim(SHARD, "one", MINUTE).await.unwrap());
