@@ -107,22 +107,7 @@ impl Connection {
     }
 
     fn start(stream: TcpStream, input: BytesMut, welcome: &Welcome) -> Arc<Self> {
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                pending: Pending::default(),
-                outbox: Vec::new(),
-                batch: RequestBatch::default(),
-                writer_rests: false,
-                sweeper_rests: false,
-                closed: false,
-                silent_since: None,
-            }),
-            closed: AtomicBool::new(false),
-            queued: Notify::new(),
-            waiting: Notify::new(),
-            places: Semaphore::new(welcome.limits.max_in_flight.max(1) as usize),
-            tasks: OnceLock::new(),
-        });
+        let shared = Arc::new(Shared::new(welcome.limits.max_in_flight.max(1) as usize));
         let (read, write) = stream.into_split();
         let tasks = [
             tokio::spawn(read_answers(Arc::clone(&shared), read, input)).abort_handle(),
@@ -226,6 +211,26 @@ impl Drop for Call<'_> {
 }
 
 impl Shared {
+    /// For so many requests in flight.
+    fn new(places: usize) -> Self {
+        Self {
+            state: Mutex::new(State {
+                pending: Pending::default(),
+                outbox: Vec::new(),
+                batch: RequestBatch::default(),
+                writer_rests: false,
+                sweeper_rests: false,
+                closed: false,
+                silent_since: None,
+            }),
+            closed: AtomicBool::new(false),
+            queued: Notify::new(),
+            waiting: Notify::new(),
+            places: Semaphore::new(places),
+            tasks: OnceLock::new(),
+        }
+    }
+
     fn close(&self, reason: &str) {
         let mut wake = Vec::new();
         let mut state = self.state.lock();
@@ -364,5 +369,29 @@ async fn sweep(shared: Arc<Shared>) {
             shared.waiting.notified().await;
             idle = 0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doorbuster_protocol::frame::decode_requests;
+    use doorbuster_protocol::query::Query;
+    use doorbuster_protocol::request::RequestBody;
+    use doorbuster_protocol::types::Millis;
+
+    /// Its writer had no turn, or is held up by what it writes; it will have one.
+    #[test]
+    fn what_times_out_in_the_queue_is_sent_all_the_same_and_counts_as_sent() {
+        let connection = Connection { shared: Arc::new(Shared::new(1)) };
+        let request = Request { body: RequestBody::Query(Query::Status), wait: Millis(1) };
+        let id = connection.queue(&request, now()).expect("there is room");
+        connection.shared.expire(&mut Vec::new());
+        let outcome = connection.shared.state.lock().pending.poll(id, Waker::noop());
+        assert_eq!(outcome, Some(Outcome::TimedOut { sent: true }));
+        let (mut bytes, mut sent) = (Vec::new(), Vec::new());
+        connection.shared.take_queued(&mut bytes).expect("it is open");
+        decode_requests(&bytes, &mut |id, _| sent.push(id)).expect("what is sent can be read");
+        assert_eq!(sent, [id]);
     }
 }

@@ -33,7 +33,7 @@ pub enum Outcome {
     },
     /// No answer came in time.
     TimedOut {
-        /// Whether any of its bytes may have been sent.
+        /// Whether any of its bytes may have been sent, or may be yet.
         sent: bool,
     },
 }

@@ -102,17 +102,17 @@ impl Pending {
     }
 
     /// Ends what has waited too long. Returns when the oldest of them was queued. Looks at the slots only
-    /// if something may be due.
+    /// if something may be due. What is still queued may be sent yet, so all of them may have been.
     pub(crate) fn expire(&mut self, now: Instant, wake: &mut Vec<Waker>) -> Option<Instant> {
         if self.earliest.is_none_or(|earliest| now < earliest) {
             return None;
         }
         let (mut oldest, mut next) = (None, None);
-        self.end(wake, |queued_at, until, sent| {
+        self.end(wake, |queued_at, until, _| {
             let least = if until <= now { &mut oldest } else { &mut next };
             let time = if until <= now { queued_at } else { until };
             *least = Some(least.map_or(time, |least: Instant| least.min(time)));
-            (until <= now).then_some(Outcome::TimedOut { sent })
+            (until <= now).then_some(Outcome::TimedOut { sent: true })
         });
         self.earliest = next;
         oldest
@@ -253,7 +253,7 @@ mod tests {
         let early = pending.insert(now, now + second);
         let late = pending.insert(now, now + second * 2);
         assert_eq!(pending.expire(now + second, &mut Vec::new()), Some(now));
-        assert_eq!(pending.poll(early, Waker::noop()), Some(Outcome::TimedOut { sent: false }));
+        assert_eq!(pending.poll(early, Waker::noop()), Some(Outcome::TimedOut { sent: true }));
         assert_eq!(pending.poll(late, Waker::noop()), None);
         assert_eq!(pending.expire(now + second, &mut Vec::new()), None);
     }
