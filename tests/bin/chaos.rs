@@ -32,8 +32,11 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Run nothing: judge the history that an earlier run left in this file (history.recording)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["minutes", "seed", "data", "report"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["minutes", "seed", "data", "report", "planted"])]
     judge: Option<PathBuf>,
+    /// Let the gateways make this mistake, by its name in `sim planted`, to see whether it is noticed
+    #[arg(long, value_name = "NAME")]
+    planted: Option<String>,
     /// Print one JSON document instead of tables
     #[arg(long)]
     json: bool,
@@ -80,7 +83,8 @@ async fn run(args: &Args, output: Output) -> Result<ExitCode, CliError> {
         (None, temporary) => temporary.as_ref().map(|folder| folder.path().to_owned()).unwrap_or_default(),
     };
     let seed = args.seed.unwrap_or_else(entropy::number);
-    let settings = Settings { time: Duration::from_secs_f64(args.minutes * 60.0), seed, folder };
+    let time = Duration::from_secs_f64(args.minutes * 60.0);
+    let settings = Settings { time, seed, folder, planted: args.planted.clone() };
     progress(&format!("seed {seed}, {} minutes, in {}", args.minutes, settings.folder.display()));
     let ran = tokio::select! {
         ran = Box::pin(chaos::run(&settings)) => ran,

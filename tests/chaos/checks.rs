@@ -62,7 +62,7 @@ fn acknowledged(history: &History, found: &Found) -> Vec<String> {
         let Some(told) = told(operation) else { continue };
         let id = (told.product, told.reservation);
         let now = found.reservations.get(&id).copied().flatten();
-        if !now.is_some_and(|now| may_become(told.state, now.state) && is_same(told, &now)) {
+        if !now.is_some_and(|now| may_become(told, &now) && is_same(told, &now)) {
             wrong.push(format!("operation {number} heard {told:?}; at the end there is {now:?}"));
         }
     }
@@ -73,17 +73,19 @@ fn is_same(told: &ReservationView, now: &ReservationView) -> bool {
     told.user == now.user && told.quantity == now.quantity && told.created_at == now.created_at
 }
 
-fn may_become(told: ReservationState, now: ReservationState) -> bool {
+fn may_become(told: &ReservationView, end: &ReservationView) -> bool {
     use ReservationState as State;
-    match told {
+    let now = end.state;
+    match told.state {
         State::Held | State::Paying => true,
+        State::Confirmed if end.cancelled.is_some() => matches!(now, State::RefundDue | State::Refunded),
         State::Confirmed => now == State::Confirmed,
         State::Released | State::Expired => {
-            now == told || matches!(now, State::Confirmed | State::RefundDue | State::Refunded)
+            now == told.state || matches!(now, State::Confirmed | State::RefundDue | State::Refunded)
         }
         State::RefundDue => matches!(now, State::RefundDue | State::Refunded),
         State::Refunded => now == State::Refunded,
-        // Nobody cancels here.
+        // Nobody cancels what was not paid for.
         State::Cancelled => false,
     }
 }

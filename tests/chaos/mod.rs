@@ -1,5 +1,5 @@
-//! Chaos: real servers, gateways, PostgreSQL and clients on this machine, a seeded schedule of everything that goes wrong
-//! with them, and at the end the question whether every promise was kept.
+//! Chaos: real servers, gateways, PostgreSQL, a payment provider and clients on this machine, a seeded schedule of everything
+//! that goes wrong with them, and at the end the question whether every promise was kept.
 //!
 //! The seed decides what is tried, when and on whom. What comes of it is up to a real machine: the same seed gives the
 //! same schedule, not the same run. That is the simulator's part; this is the part that has no simulated disk, clock or
@@ -13,8 +13,10 @@ pub mod faults;
 pub mod hidden;
 pub mod inspection;
 pub mod judged;
+pub mod money;
 pub mod network;
 pub mod postgres;
+pub mod provider;
 pub mod proxy;
 pub mod record;
 pub mod recording;
@@ -47,7 +49,7 @@ use crate::checkers::linearizability::{self, Assumptions};
 
 /// Buyers by the client library, two clients between them, and over HTTP.
 const TCP_BUYERS: u32 = 10;
-const HTTP_BUYERS: u32 = 6;
+const HTTP_BUYERS: u32 = 8;
 const HTTP_CLIENTS: std::ops::RangeInclusive<u32> = TCP_BUYERS + 1..=TCP_BUYERS + HTTP_BUYERS;
 /// How far stamps may be from the wall clock: a leader that was stopped between reading its clock and proposing stamps
 /// what it is sent with a time as long ago as it was stopped.
@@ -66,11 +68,13 @@ pub struct Settings {
     pub seed: u64,
     /// Where data, logs and history go.
     pub folder: PathBuf,
+    /// A bug that the gateways have.
+    pub planted: Option<String>,
 }
 
 /// Runs it: all faults, then none, then the checks.
 pub async fn run(settings: &Settings) -> Result<Report, CliError> {
-    let stage = Stage::set(&stage::binary()?, &settings.folder).await?;
+    let stage = Stage::set(&stage::binary()?, settings).await?;
     let record = Arc::new(Record::default());
     let events = Events::default();
     let mut report = Report::new(settings, &stage);
@@ -143,6 +147,12 @@ async fn conclude(
 ) -> Result<(), CliError> {
     let client = stage.client("chaos-inspection").await?;
     inspection::until_nothing_is_live(&client).await?;
+    let counter = money::counter(&record.history(), |client| HTTP_CLIENTS.contains(&client));
+    let settling = clock::now();
+    match money::until_settled(&client, &stage.till, &counter).await {
+        Ok(()) => report.settled = Some(settling.elapsed()),
+        Err(error) => report.problems.push(error.message),
+    }
     let found = inspection::look_at_everything(&client, record).await?;
     let mut history = record.attempts();
     hidden::fill_in(&mut history, &found, |client| HTTP_CLIENTS.contains(&client));
@@ -153,6 +163,10 @@ async fn conclude(
     let audit = inspection::audit(&stage::binary()?, stage, &settings.folder).await?;
     report.audit = audit.summary;
     report.problems.extend(audit.problems);
+    report.provider = stage.provider.lock().await.tally().await?;
+    let money = money::compare(&client, &stage.database, &stage.till, &counter).await?;
+    report.problems.extend(money.problems.iter().cloned());
+    report.money = money;
     Ok(())
 }
 

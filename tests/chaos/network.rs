@@ -1,5 +1,5 @@
 //! Every connection of the run goes through a proxy of ours: between each two servers in each direction, from clients and
-//! gateways to each server, from gateways to the database.
+//! gateways to each server, from gateways to the database, between gateways and the payment provider in both directions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +25,10 @@ pub enum Wire {
     Clients(NodeId),
     /// Those of gateways to the database.
     Database,
+    /// Those of gateways to the payment provider.
+    Provider,
+    /// Those of the payment provider to the gateways.
+    Webhooks,
 }
 
 /// All proxies.
@@ -35,9 +39,9 @@ pub struct Network {
 }
 
 impl Network {
-    /// Puts a proxy in front of `target`; must be called on a runtime.
-    pub fn lay(&self, wire: Wire, target: &str) -> Result<String, CliError> {
-        let proxy = Proxy::start(target, Arc::clone(&self.traffic))?;
+    /// Puts a proxy in front of these, which get its connections in turn; must be called on a runtime.
+    pub fn lay(&self, wire: Wire, targets: &[String]) -> Result<String, CliError> {
+        let proxy = Proxy::start(targets, Arc::clone(&self.traffic))?;
         let address = proxy.address();
         self.proxies.lock().insert(wire, proxy);
         Ok(address)
@@ -76,10 +80,10 @@ pub fn stall_one_way(network: &Network, from: NodeId, to: NodeId) {
 
 impl Detour for Network {
     fn between(&self, from: NodeId, to: NodeId, address: &str) -> Result<String, CliError> {
-        self.lay(Wire::Peers { from, to }, address)
+        self.lay(Wire::Peers { from, to }, &[address.to_owned()])
     }
 
     fn to_clients_of(&self, node: NodeId, address: &str) -> Result<String, CliError> {
-        self.lay(Wire::Clients(node), address)
+        self.lay(Wire::Clients(node), &[address.to_owned()])
     }
 }

@@ -1,4 +1,5 @@
-//! A TCP connection's way through a network that we own: delayed, stalled in one direction or both, broken, refused.
+//! A TCP connection's way through a network that we own: delayed, stalled in one direction or both, broken, refused; to one
+//! target, or to each of several in turn, as behind a load balancer.
 //!
 //! A stalled direction loses nothing while its connection lives: what was sent arrives when the stall ends, even if the
 //! sender has closed meanwhile, as in a network that repeats what it lost. What a break finds under way is lost.
@@ -61,7 +62,7 @@ pub struct Traffic {
     pub broken: AtomicU64,
 }
 
-/// Listens on a port of its own and carries every connection to the target. Ends when dropped.
+/// Listens on a port of its own and carries every connection to the next target that takes it. Ends when dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -77,14 +78,14 @@ enum Direction {
 
 impl Proxy {
     /// Starts it; must be called on a runtime.
-    pub fn start(target: &str, traffic: Arc<Traffic>) -> Result<Self, CliError> {
-        let wrong = |error: std::io::Error| CliError::failed(format!("a proxy to {target} cannot listen: {error}"));
+    pub fn start(targets: &[String], traffic: Arc<Traffic>) -> Result<Self, CliError> {
+        let wrong = |error: std::io::Error| CliError::failed(format!("a proxy to {targets:?} cannot listen: {error}"));
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(wrong)?;
         listener.set_nonblocking(true).map_err(wrong)?;
         let listener = TcpListener::from_std(listener).map_err(wrong)?;
         let address = listener.local_addr().map_err(wrong)?;
         let weather = watch::Sender::new(Weather::default());
-        let task = tokio::spawn(listen(listener, target.to_owned(), weather.subscribe(), traffic)).abort_handle();
+        let task = tokio::spawn(listen(listener, targets.into(), weather.subscribe(), traffic)).abort_handle();
         Ok(Self { address, weather, task })
     }
 
@@ -105,8 +106,14 @@ impl Drop for Proxy {
     }
 }
 
-async fn listen(listener: TcpListener, target: String, weather: watch::Receiver<Weather>, traffic: Arc<Traffic>) {
+async fn listen(
+    listener: TcpListener,
+    targets: Arc<[String]>,
+    weather: watch::Receiver<Weather>,
+    traffic: Arc<Traffic>,
+) {
     let mut connections = JoinSet::new();
+    let mut first = 0;
     loop {
         while connections.try_join_next().is_some() {}
         let Ok((stream, _)) = listener.accept().await else {
@@ -119,9 +126,10 @@ async fn listen(listener: TcpListener, target: String, weather: watch::Receiver<
             continue;
         }
         traffic.connections.fetch_add(1, Ordering::Relaxed);
-        let (target, weather, traffic) = (target.clone(), weather.clone(), Arc::clone(&traffic));
+        let (targets, weather, traffic) = (Arc::clone(&targets), weather.clone(), Arc::clone(&traffic));
+        first = (first + 1) % targets.len().max(1);
         connections.spawn(async move {
-            if carry_until_storm(stream, &target, weather).await {
+            if carry_until_storm(stream, (&targets, first), weather).await {
                 traffic.broken.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -129,7 +137,7 @@ async fn listen(listener: TcpListener, target: String, weather: watch::Receiver<
 }
 
 /// Whether a storm broke it; else one of its ends closed it.
-async fn carry_until_storm(stream: TcpStream, target: &str, weather: watch::Receiver<Weather>) -> bool {
+async fn carry_until_storm(stream: TcpStream, targets: (&[String], usize), weather: watch::Receiver<Weather>) -> bool {
     let mut sky = weather.clone();
     let born = sky.borrow_and_update().storms;
     let storm = sky.wait_for(|weather| weather.storms != born);
@@ -137,19 +145,31 @@ async fn carry_until_storm(stream: TcpStream, target: &str, weather: watch::Rece
         biased;
         broken = storm => broken.is_ok(),
         // An end that broke has told the other by now; nothing is left to report.
-        _ended = carry(stream, target, weather) => false,
+        _ended = carry(stream, targets, weather) => false,
     }
 }
 
-async fn carry(near: TcpStream, target: &str, weather: watch::Receiver<Weather>) -> std::io::Result<()> {
+async fn carry(near: TcpStream, targets: (&[String], usize), weather: watch::Receiver<Weather>) -> std::io::Result<()> {
     near.set_nodelay(true)?;
-    let far = TcpStream::connect(target).await?;
+    let far = connect(targets).await?;
     far.set_nodelay(true)?;
     let (near_read, near_write) = near.into_split();
     let (far_read, far_write) = far.into_split();
     let forth = pump(near_read, far_write, Direction::Forth, weather.clone());
     let back = pump(far_read, near_write, Direction::Back, weather);
     tokio::try_join!(forth, back).map(drop)
+}
+
+/// To the first from this place on that takes connections.
+async fn connect((targets, first): (&[String], usize)) -> std::io::Result<TcpStream> {
+    let mut connected = Err(std::io::Error::other("a proxy without a target"));
+    for target in targets.iter().cycle().skip(first).take(targets.len()) {
+        connected = TcpStream::connect(target).await;
+        if connected.is_ok() {
+            break;
+        }
+    }
+    connected
 }
 
 async fn pump(
@@ -230,7 +250,7 @@ mod tests {
     #[tokio::test]
     async fn stalled_bytes_arrive_when_the_stall_ends_and_a_storm_breaks_connections() {
         let traffic = Arc::new(Traffic::default());
-        let proxy = Proxy::start(&echo().await, Arc::clone(&traffic)).unwrap();
+        let proxy = Proxy::start(&[echo().await], Arc::clone(&traffic)).unwrap();
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         stream.write_all(b"one").await.unwrap();
         assert!(hears(&mut stream, b"one").await);
@@ -253,7 +273,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_delay_delays_and_keeps_the_order() {
-        let proxy = Proxy::start(&echo().await, Arc::default()).unwrap();
+        let proxy = Proxy::start(&[echo().await], Arc::default()).unwrap();
         proxy.change(|weather| weather.back = Flow::Late(2 * SHORT));
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         let begun = clock::now();
@@ -263,5 +283,26 @@ mod tests {
         stream.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"onetwo");
         assert!(begun.elapsed() >= 2 * SHORT);
+    }
+
+    #[tokio::test]
+    async fn connections_go_to_each_target_in_turn_and_past_one_that_is_gone() {
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+        let heard: Vec<TcpListener> =
+            vec![TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
+        let mut targets: Vec<String> = heard.iter().map(|it| it.local_addr().unwrap().to_string()).collect();
+        targets.push(gone);
+        let proxy = Proxy::start(&targets, Arc::default()).unwrap();
+        let mut connections = Vec::new();
+        for _ in 0..targets.len() {
+            connections.push(TcpStream::connect(proxy.address()).await.unwrap());
+        }
+        // The one that was to go to who is gone has gone to the first.
+        for (listener, times) in heard.iter().zip([2, 1]) {
+            for _ in 0..times {
+                assert!(tokio::time::timeout(LONG, listener.accept()).await.is_ok());
+            }
+            assert!(tokio::time::timeout(SHORT, listener.accept()).await.is_err());
+        }
     }
 }

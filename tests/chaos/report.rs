@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::Settings;
 use super::judged::Judged;
+use super::money::Money;
 use super::proxy::Traffic;
 use super::record::{Ends, ends};
 use super::stage::Stage;
@@ -29,6 +30,8 @@ pub struct Report {
     pub took: Duration,
     /// How long it took to be whole again after the last fault.
     pub healed: Option<Duration>,
+    /// How long it then took until every payment was at its end.
+    pub settled: Option<Duration>,
     /// How often each fault struck.
     pub faults: BTreeMap<&'static str, u64>,
     /// What came of them, where it is not always the same.
@@ -43,6 +46,10 @@ pub struct Report {
     pub judged: Judged,
     /// What the audit says of the orders.
     pub audit: Value,
+    /// What the provider's books say beside it.
+    pub money: Money,
+    /// What the provider has counted.
+    pub provider: BTreeMap<String, u64>,
     /// What could not be done on this machine.
     pub left_out: Vec<String>,
     /// Promises that were not kept.
@@ -58,6 +65,7 @@ impl Report {
             time: settings.time,
             took: Duration::ZERO,
             healed: None,
+            settled: None,
             faults: BTreeMap::new(),
             effects: BTreeMap::new(),
             operations: BTreeMap::new(),
@@ -65,6 +73,8 @@ impl Report {
             connections: (0, 0),
             judged: Judged::default(),
             audit: Value::Null,
+            money: Money::default(),
+            provider: BTreeMap::new(),
             left_out: stage.left_out.clone(),
             problems: Vec::new(),
             folder: settings.folder.clone(),
@@ -98,6 +108,7 @@ impl Report {
             "seconds_of_faults": self.time.as_secs_f64(),
             "seconds": self.took.as_secs_f64(),
             "seconds_to_heal": self.healed.map(|healed| healed.as_secs_f64()),
+            "seconds_to_settle": self.settled.map(|settled| settled.as_secs_f64()),
             "faults": self.faults,
             "effects": self.effects,
             "faults_total": self.faults.values().sum::<u64>(),
@@ -108,6 +119,8 @@ impl Report {
             "connections_broken": self.connections.1,
             "linearizable": self.judged.json(),
             "orders": self.audit,
+            "payments": self.money.json(),
+            "provider": self.provider,
             "left_out": self.left_out,
             "problems": self.problems,
         })
@@ -131,10 +144,13 @@ impl Report {
             .add_row(["faults", &format!("{} in {:.0} s", self.faults.values().sum::<u64>(), self.time.as_secs_f64())]);
         whole.add_row(["products", &self.products.to_string()]);
         whole.add_row(["connections, broken", &format!("{}, {}", self.connections.0, self.connections.1)]);
-        let healed = self.healed.map_or_else(|| "never".to_owned(), |healed| format!("{:.1} s", healed.as_secs_f64()));
-        whole.add_row(["whole again after", &healed]);
+        whole.add_row(["whole again after", &seconds(self.healed)]);
+        whole.add_row(["payments at their end after another", &seconds(self.settled)]);
         whole.add_row(["judged for linearizability", &self.judged.line()]);
         whole.add_row(["orders", &self.audit.to_string()]);
+        for (name, value) in self.of_money() {
+            whole.add_row([name, &value]);
+        }
         for (effect, count) in &self.effects {
             whole.add_row([*effect, &count.to_string()]);
         }
@@ -161,16 +177,15 @@ impl Report {
             ("seed", self.seed.to_string()),
             ("promises broken", self.problems.len().to_string()),
             ("faults", format!("{} in {:.0} s", self.faults.values().sum::<u64>(), self.time.as_secs_f64())),
-            (
-                "whole again after",
-                self.healed.map_or("never".to_owned(), |healed| format!("{:.1} s", healed.as_secs_f64())),
-            ),
+            ("whole again after", seconds(self.healed)),
+            ("payments at their end after another", seconds(self.settled)),
             ("products", self.products.to_string()),
             ("operations ok, refused, not done, unknown", format!("{ok}, {refused}, {not_done}, {unknown}")),
             ("connections, broken", format!("{}, {}", self.connections.0, self.connections.1)),
             ("judged for linearizability", self.judged.line()),
             ("orders", self.audit.to_string()),
         ];
+        rows.extend(self.of_money());
         let counts = self.faults.iter().chain(&self.effects);
         rows.extend(counts.map(|(name, count)| (*name, count.to_string())));
         rows.extend(self.left_out.iter().map(|left_out| ("left out", left_out.clone())));
@@ -178,10 +193,26 @@ impl Report {
         format!("| what | figure |\n| --- | --- |\n{rows}")
     }
 
+    /// Books and provider, a line each.
+    fn of_money(&self) -> Vec<(&'static str, String)> {
+        let count = |name: &str| self.provider.get(name).copied().unwrap_or(0);
+        let line = |names: &[&str]| names.iter().map(|name| count(name).to_string()).collect::<Vec<_>>().join(", ");
+        let mut rows = self.money.rows();
+        rows.push((
+            "the provider's charges, declined, decided late, closed before a charge came",
+            line(&["charges", "declined", "late", "cancelled"]),
+        ));
+        rows.push(("requests and answers that it lost", line(&["lost_requests", "lost_answers"])));
+        let told = ["events", "delivered", "repeated", "held_back", "failed"].map(|name| format!("webhooks_{name}"));
+        let told: Vec<&str> = told.iter().map(String::as_str).collect();
+        rows.push(("webhooks, delivered, repeated, held back, not acknowledged", line(&told)));
+        rows
+    }
+
     fn how_to_look(&self) -> String {
         format!(
             "Look at it: {folder}/events.txt (what struck when), history.txt (what clients did and heard, one operation a \
-             line; chaos --judge judges history.recording again), audit.json, node*/log.txt, gateway*/log.txt, postgres.log.\n\
+             line; chaos --judge judges history.recording again), audit.json, node*/log.txt, gateway*/log.txt, provider/log.txt, postgres.log.\n\
              The same schedule again: ./chaos --seed {} --minutes {}",
             self.seed,
             self.time.as_secs_f64() / 60.0,
@@ -197,6 +228,10 @@ impl Report {
             unknown: sum.unknown + ends.unknown,
         })
     }
+}
+
+fn seconds(time: Option<Duration>) -> String {
+    time.map_or_else(|| "never".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()))
 }
 
 /// Tells on stderr how it goes.

@@ -66,10 +66,10 @@ pub async fn play(settings: &Settings, stage: &Stage, record: &Record, events: &
         let rng = StdRng::seed_from_u64(settings.seed.wrapping_mul(31).wrapping_add(number));
         Deck { lane, rng, until, client: &client, stage, events }
     };
-    let [servers, network, behind] = lanes(stage);
-    let (servers, network, behind) = (deck(1, servers), deck(2, network), deck(3, behind));
-    tokio::try_join!(servers.deal(), network.deal(), behind.deal(), watch(until, record, events))?;
-    Ok(())
+    let [first, second, third, fourth] = lanes(stage);
+    let (first, second) = (deck(1, first).deal(), deck(2, second).deal());
+    let (third, fourth) = (deck(3, third).deal(), deck(4, fourth).deal());
+    tokio::try_join!(first, second, third, fourth, watch(until, record, events)).map(drop)
 }
 
 struct Deck<'a> {

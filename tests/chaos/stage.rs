@@ -1,5 +1,5 @@
-//! Where it plays: three servers, two gateways, a PostgreSQL, the proxies between them all, a disk that can be filled and
-//! syncs that can be slowed; started here, and ended with it on every way out.
+//! Where it plays: three servers, two gateways, a PostgreSQL, a payment provider, the proxies between them all, a disk that
+//! can be filled and syncs that can be slowed; started here, and ended with it on every way out.
 //!
 //! Every process is a child of ours that the kernel kills when the thread that started it ends, whatever ends it; so
 //! they are started on the runtime's own threads, which live as long as we do.
@@ -17,10 +17,13 @@ use doorbuster_protocol::types::NodeId;
 use parking_lot::Mutex;
 use toml::{Table, Value};
 
+use super::Settings;
 use super::disk::SmallDisk;
 use super::network::{Network, Wire};
 use super::postgres::Postgres;
+use super::provider::Provider;
 use super::sync::Syncs;
+use crate::sim::cli::planted;
 
 /// Gateways, each with an order writer.
 const GATEWAYS: usize = 2;
@@ -38,6 +41,8 @@ pub struct Stage {
     pub gateways: Vec<tokio::sync::Mutex<Front>>,
     /// The database.
     pub postgres: tokio::sync::Mutex<Postgres>,
+    /// Who takes the money.
+    pub provider: tokio::sync::Mutex<Provider>,
     /// The proxies.
     pub network: Arc<Network>,
     /// The disk that can be filled.
@@ -48,12 +53,15 @@ pub struct Stage {
     pub left_out: Vec<String>,
     /// The database's URL, past the proxies.
     pub database: String,
+    /// The payment provider's URL, past the proxies.
+    pub till: String,
     effects: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Stage {
-    /// Starts everything under `folder`.
-    pub async fn set(binary: &Path, folder: &Path) -> Result<Self, CliError> {
+    /// Starts everything.
+    pub async fn set(binary: &Path, settings: &Settings) -> Result<Self, CliError> {
+        let folder = &settings.folder;
         let mut left_out = Vec::new();
         let syncs = noted(Syncs::build(folder), "slow and failing syncs", &mut left_out);
         let disk = noted(SmallDisk::mount(folder), "a full disk", &mut left_out);
@@ -62,19 +70,29 @@ impl Stage {
         let cluster = Cluster::start(config).await?;
         let postgres = Postgres::start(&folder.join("postgres")).await?;
         let database = Postgres::url(&postgres.address());
-        let through = Postgres::url(&network.lay(Wire::Database, &postgres.address())?);
+        let through = Postgres::url(&network.lay(Wire::Database, &[postgres.address()])?);
+        let mut provider = Provider::new(binary, &folder.join("provider"))?;
+        let gateway = match &settings.planted {
+            Some(bug) => mistaken(folder, bug)?,
+            None => binary.to_owned(),
+        };
+        let settings = gateway_settings(&network.lay(Wire::Provider, &[provider.address()])?, &provider.secrets_file());
         let mut gateways = Vec::new();
         for number in 1..=GATEWAYS {
             let config = FrontConfig {
-                binary: binary.to_owned(),
+                binary: gateway.clone(),
                 folder: folder.join(format!("gateway{number}")),
                 database: Some(through.clone()),
-                settings: gateway_settings(),
+                settings: settings.clone(),
             };
             gateways.push(tokio::sync::Mutex::new(Front::start(config, &cluster).await?));
         }
-        let postgres = tokio::sync::Mutex::new(postgres);
-        Ok(Self { cluster, gateways, postgres, network, disk, syncs, left_out, database, effects: Mutex::default() })
+        let addresses: Vec<String> =
+            gateways.iter_mut().map(|gateway| gateway.get_mut().address().to_owned()).collect();
+        provider.start(&network.lay(Wire::Webhooks, &addresses)?).await?;
+        let (till, effects) = (provider.url(), Mutex::default());
+        let (postgres, provider) = (tokio::sync::Mutex::new(postgres), tokio::sync::Mutex::new(provider));
+        Ok(Self { cluster, gateways, postgres, provider, network, disk, syncs, left_out, database, till, effects })
     }
 
     /// Something that a fault may or may not come to has come.
@@ -123,6 +141,13 @@ impl Stage {
             postgres.up().await?;
         }
         drop(postgres);
+        let mut provider = self.provider.lock().await;
+        match provider.is_running() {
+            true => provider.unfreeze()?,
+            false => provider.up().await?,
+        }
+        provider.plain().await?;
+        drop(provider);
         self.cluster.wait_ready(HEALED_WITHIN).await?;
         for gateway in &self.gateways {
             let mut gateway = gateway.lock().await;
@@ -140,6 +165,7 @@ impl Stage {
         for gateway in &self.gateways {
             gateway.lock().await.shutdown().await?;
         }
+        self.provider.lock().await.shutdown()?;
         self.cluster.shutdown().await?;
         self.postgres.lock().await.down(super::postgres::Ending::Fast).await
     }
@@ -179,11 +205,11 @@ fn cluster_config(
     config
 }
 
-fn gateway_settings() -> Table {
+fn gateway_settings(provider: &str, secrets: &Path) -> Table {
     let table = |fields: &[(&str, Value)]| -> Value {
         Value::Table(fields.iter().map(|(field, value)| ((*field).to_owned(), value.clone())).collect())
     };
-    let simulator = table(&[("min_latency_ms", Value::from(20)), ("max_latency_ms", Value::from(300))]);
+    let simulator = table(&[("url", Value::from(format!("http://{provider}")))]);
     let fields = [
         // Anybody may say who he is; on the loopback address only.
         ("insecure_dev", Value::from(true)),
@@ -195,6 +221,9 @@ fn gateway_settings() -> Table {
             "payment",
             table(&[
                 ("simulator", simulator),
+                ("charge_timeout_ms", Value::from(700)),
+                ("webhook_secrets_file", Value::from(secrets.display().to_string())),
+                ("cancel_within_ms", Value::from(60_000)),
                 ("sweep_every_ms", Value::from(300)),
                 ("sweep_after_ms", Value::from(800)),
             ]),
@@ -205,11 +234,26 @@ fn gateway_settings() -> Table {
 
 /// The binary of the same build as this one.
 pub fn binary() -> Result<PathBuf, CliError> {
+    beside("doorbuster")
+}
+
+fn beside(name: &str) -> Result<PathBuf, CliError> {
     let own =
         std::env::current_exe().map_err(|error| CliError::failed(format!("cannot find this program: {error}")))?;
-    let binary = own.with_file_name("doorbuster");
+    let binary = own.with_file_name(name);
     match binary.is_file() {
         true => Ok(binary),
         false => Err(CliError::usage(format!("{} is missing: start with ./chaos, which builds it", binary.display()))),
     }
+}
+
+/// A gateway with this bug in it.
+fn mistaken(folder: &Path, bug: &str) -> Result<PathBuf, CliError> {
+    planted::named(bug).map_err(|error| CliError::usage(format!("--planted: {error}")))?;
+    let (path, program) = (folder.join("mistaken"), beside("mistaken")?);
+    let text = format!("#!/bin/sh\nDOORBUSTER_PLANTED={bug} exec '{}' \"$@\"\n", program.display());
+    let wrong = |error: std::io::Error| CliError::failed(format!("{}: {error}", path.display()));
+    std::fs::write(&path, text).map_err(wrong)?;
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(wrong)?;
+    Ok(path)
 }

@@ -90,6 +90,7 @@ fn state(name: &str) -> Option<ReservationState> {
         State::Expired,
         State::RefundDue,
         State::Refunded,
+        State::Cancelled,
     ];
     all.into_iter().find(|state| state.name() == name)
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_gateway::ids;
-use doorbuster_protocol::command::{Command, Extend, LatePayment, Payment, Reserve, Target};
+use doorbuster_protocol::command::{
+    Cancel, CancelReason, Cancellation, Command, Extend, LatePayment, Payment, Reserve, Target,
+};
 use doorbuster_protocol::query::Query;
 use doorbuster_protocol::reply::{Reply, ReservationState};
 use doorbuster_protocol::request::RequestBody;
@@ -76,11 +78,11 @@ impl Visit<'_> {
             return;
         }
         self.buyer.think(self.rng, 200).await;
-        match self.rng.random_range(0..10) {
-            0..6 => self.pay(target, reserve.quantity).await,
-            6 => drop(self.command(Command::Release(target), target, "DELETE", "", "", None).await),
-            7 => self.extend(target).await,
-            8 => drop(self.reserve(reserve, &key).await),
+        match self.rng.random_range(0..11) {
+            0..7 => self.pay(target, reserve.quantity).await,
+            7 => drop(self.command(Command::Release(target), target, "DELETE", "", "", None).await),
+            8 => self.extend(target).await,
+            9 => drop(self.reserve(reserve, &key).await),
             _ => self.buyer.think(self.rng, self.product.spec.ttl.0).await,
         }
         self.look(target).await;
@@ -136,8 +138,7 @@ impl Visit<'_> {
             let declined = self.rng.random_bool(0.2);
             let card = if declined { "tok_declined" } else { "tok_visa" };
             let payment = Payment { target, attempt };
-            // Each may be given, at any time from now on, by any gateway: one that does not know the charge of another, which
-            // was killed, ends the payment as failed.
+            // Each may be given, at any time from now on, by any gateway: what the provider says of the charge decides.
             let mut maybe = vec![Command::BeginPayment(payment), Command::PaymentFailed(payment)];
             if !declined {
                 maybe.push(Command::Confirm(target));
@@ -158,11 +159,23 @@ impl Visit<'_> {
             };
             self.buyer.record.heard(ticket, seen);
             let now = self.look(target).await;
-            let held = matches!(&now, Heard::Reply(Reply::Reservation(reply))
-                if reply.reservation.state == ReservationState::Held);
-            if !held {
-                return;
+            match &now {
+                Heard::Reply(Reply::Reservation(reply)) if reply.reservation.state == ReservationState::Held => {}
+                Heard::Reply(Reply::Reservation(reply)) if reply.reservation.state == ReservationState::Confirmed => {
+                    return self.regret(target).await;
+                }
+                _ => return,
             }
+        }
+    }
+
+    /// Some cancel what they have bought.
+    async fn regret(&mut self, target: Target) {
+        if self.rng.random_bool(0.25) {
+            self.buyer.think(self.rng, 300).await;
+            let how = Cancellation { reason: CancelReason::Customer, return_stock: true };
+            let cancel = Command::Cancel(Cancel { target, how });
+            self.command(cancel, target, "POST", "/cancel", "", None).await;
         }
     }
 
@@ -220,7 +233,8 @@ async fn send(gateway: &str, subject: &str, ask: &Ask<'_>) -> Result<Answer, Sen
     exchange(&mut stream, &request).await.ok().flatten().ok_or(Sending::Unanswered)
 }
 
-async fn exchange(stream: &mut TcpStream, request: &str) -> std::io::Result<Option<Answer>> {
+/// Sends a request on a connection of its own and reads its answer; `None` if that is not whole.
+pub async fn exchange(stream: &mut TcpStream, request: &str) -> std::io::Result<Option<Answer>> {
     stream.write_all(request.as_bytes()).await?;
     let mut bytes = Vec::new();
     stream.take(MOST_BYTES).read_to_end(&mut bytes).await?;

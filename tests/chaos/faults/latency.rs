@@ -27,7 +27,7 @@ async fn delay(scene: &mut Scene<'_>, meant: fn(Wire) -> bool, most: u64) -> Res
         let of_node = |wire| match wire {
             Wire::Peers { from, .. } => from == node,
             Wire::Clients(to) => to == node,
-            Wire::Database => false,
+            Wire::Database | Wire::Provider | Wire::Webhooks => false,
         };
         scene.stage.network.change(
             |wire| meant(wire) && of_node(wire),

@@ -10,8 +10,11 @@ pub mod kill;
 pub mod latency;
 pub mod partition;
 pub mod pause;
+pub mod provider;
+pub mod provider_wire;
 pub mod syncs;
 pub mod terminate;
+pub mod webhooks;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -57,8 +60,9 @@ pub struct Lane {
     pub servers: bool,
 }
 
-/// All lanes, without the faults that cannot be had here.
-pub fn lanes(stage: &Stage) -> [Lane; 3] {
+/// All lanes, without the faults that cannot be had here. The provider has one of its own, so that gateways die and the
+/// database is gone while charges hang.
+pub fn lanes(stage: &Stage) -> [Lane; 4] {
     let mut servers = vec![kill::ONE, kill::LEADER, kill::ALL, kill::LOOP, pause::ONE, pause::MAJORITY, terminate::ONE];
     let network = vec![
         partition::ISOLATED,
@@ -86,10 +90,21 @@ pub fn lanes(stage: &Stage) -> [Lane; 3] {
         gateways::ALL_KILLED,
         gateways::PAUSED,
     ];
+    let money = vec![
+        provider::KILLED,
+        provider::STOPPED,
+        provider::DOWN,
+        provider::LIMITED,
+        provider_wire::BROKEN,
+        provider_wire::STALLED,
+        webhooks::LOST,
+        webhooks::HELD_BACK,
+    ];
     [
         Lane { faults: servers, rest: 2500, servers: true },
         Lane { faults: network, rest: 2500, servers: false },
         Lane { faults: behind, rest: 1200, servers: false },
+        Lane { faults: money, rest: 1200, servers: false },
     ]
 }
 

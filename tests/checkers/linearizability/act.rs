@@ -74,8 +74,11 @@ impl<'a> Object<'a> {
         if is_overdue(&made, stamp.unwrap_or(ask.from)) {
             return false;
         }
-        self.done_if_operation(command);
         let acted = self.acted(made, command, stamp);
+        if acted.view.state == Confirmed && facts.is_some_and(Facts::never_sold) {
+            return false;
+        }
+        self.done_if_operation(command);
         self.put(acted);
         self.write_off(command, made.view.quantity);
         true

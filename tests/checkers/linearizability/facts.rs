@@ -56,6 +56,14 @@ impl Change {
     }
 }
 
+impl Facts {
+    /// Whether its money came too late, and went back: then it was never sold.
+    pub(super) fn never_sold(&self) -> bool {
+        let was = |state| self.made_at.contains_key(&Change::Became(state));
+        !self.cancelled && (was(ReservationState::RefundDue) || was(ReservationState::Refunded))
+    }
+}
+
 /// By product and reservation.
 pub(super) type AllFacts = BTreeMap<(ProductId, ReservationId), Facts>;
 

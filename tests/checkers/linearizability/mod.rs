@@ -18,6 +18,7 @@
 //! - Looking ahead: what later answers tell of a reservation decides which of the given-up operations happened, and when;
 //!   what they do not show yet has not happened before them.
 //! - What no operation that may come next would notice is not guessed now; what the most urgent one would notice is first.
+//!   Except for money that came too late and went back: whether units were left for it depends on when it came.
 //! - States that were met before with the same operations done are not searched again.
 //!
 //! A search that exceeds its budget is *undecided*, which is neither passed nor failed, and reported as such. What

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use doorbuster_protocol::command::Command;
 use doorbuster_protocol::reply::ReservationState;
 use doorbuster_protocol::types::ReservationId;
 use hashbrown::HashSet;
@@ -235,7 +236,8 @@ impl<'a, 'b> Search<'a, 'b> {
         };
         let (early, late): (Vec<_>, Vec<_>) = self.free_expiries().into_iter().partition(passed);
         let expire = |id| Move::Expire(id, None);
-        let mut moves: Vec<_> = early.into_iter().map(expire).collect();
+        let mut moves = self.refunds_now();
+        moves.extend(early.into_iter().map(expire));
         // Those told to have happened before the next stamp, one after the other; then what has that stamp.
         let before = told.first().filter(|(at, _)| stamp.is_some_and(|stamp| *at < stamp));
         match before {
@@ -255,6 +257,23 @@ impl<'a, 'b> Search<'a, 'b> {
             }
         });
         each
+    }
+
+    /// Money that came too late, when nobody says, and went back: it must have come while there were too few units left, which
+    /// nothing else notices, and which may not be so later. It changes no counts, so that the first such moment will do.
+    fn refunds_now(&self) -> Vec<Move> {
+        let last = self.first_return();
+        let open = self.open.iter().copied().filter(|at| !self.placed[*at] && self.asks[*at].called <= last);
+        let too_late = open.filter(|at| {
+            let Asked::Command(Command::LatePayment(late)) = self.asks[*at].asked else { return false };
+            let made = self.object.made.get(&late.target.reservation);
+            let is_gone = made
+                .is_some_and(|made| matches!(made.view.state, ReservationState::Expired | ReservationState::Released));
+            is_gone
+                && self.object.available() < i64::from(late.quantity.0)
+                && self.facts_of(late.target.reservation).is_some_and(Facts::never_sold)
+        });
+        too_late.map(|at| Move::Guess(at, None)).collect()
     }
 
     /// Given-up operations that something which may come next would notice, the most urgent first. What nobody would

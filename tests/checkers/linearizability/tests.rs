@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use doorbuster_inventory::Inventory;
-use doorbuster_protocol::command::Command;
+use doorbuster_protocol::command::{Command, LatePayment, Target};
 use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::query::Query;
 use doorbuster_protocol::request::RequestBody;
+use doorbuster_protocol::types::{Quantity, UserId};
 
 use super::super::invented::{Invented, Random, Recipe, invent, mutate};
 use super::super::stage::{EPOCH, Stage, product, reserve, target};
 use super::super::{LogWitness, SharedLedger};
 use super::*;
-use crate::history::{Heard, Moment};
+use crate::history::{Heard, Moment, Operation};
 
 const WORLD: Assumptions = Assumptions { epoch: Timestamp(EPOCH), tolerance: Millis(50), steps: 200_000 };
 
@@ -129,6 +130,38 @@ fn a_stale_read_is_found() {
     stage.pass(1);
     stage.heard(RequestBody::Query(Query::Product(ProductId(1))), stale, 0).unwrap();
     assert!(!is_legal(&stage));
+}
+
+/// Money for a reservation that had expired came while no unit was left; a unit came back, and then the money went back: only
+/// the end was seen. It is no lie unless there was a unit all the time.
+#[test]
+fn money_that_came_too_late_unseen_had_come_while_nothing_was_left() {
+    for taken in [true, false] {
+        let mut stage = stage(1);
+        stage.command(&reserve(1)).unwrap().unwrap();
+        stage.pass(1000);
+        stage.run(&[Command::Expire]).unwrap().remove(0).unwrap();
+        stage.query(Query::Reservation(target(1))).unwrap();
+        stage.command(&reserve(2)).unwrap().unwrap();
+        let late = LatePayment { target: Target { user: UserId(1), ..target(1) }, quantity: Quantity(1) };
+        stage.command(&Command::LatePayment(late)).unwrap().unwrap();
+        give_up_last(&mut stage);
+        stage.command(&Command::Release(target(2))).unwrap().unwrap();
+        stage.command(&Command::RefundDone(target(1))).unwrap().unwrap();
+        give_up_last(&mut stage);
+        stage.pass(10);
+        stage.query(Query::Product(ProductId(1))).unwrap();
+        stage.query(Query::Reservation(target(1))).unwrap();
+        if !taken {
+            let others = |operation: &Operation| match &operation.body {
+                RequestBody::Command(Command::Reserve(reserve)) => reserve.reservation.0 == 2,
+                RequestBody::Command(Command::Release(_)) => true,
+                _ => false,
+            };
+            stage.history.operations.retain(|operation| !others(operation));
+        }
+        assert_eq!(is_legal(&stage), taken);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod boundaries;
 mod clock;
 pub mod document;
 mod job;
-mod planted;
+pub mod planted;
 mod pool;
 mod recipe;
 mod regressions;

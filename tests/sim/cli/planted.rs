@@ -132,7 +132,11 @@ fn first_line(text: &str) -> &str {
     text.lines().find(|line| !line.is_empty()).unwrap_or_default()
 }
 
-fn named(text: &str) -> Result<Bug, String> {
+/// The bug of this name.
+///
+/// # Errors
+/// There is none; the names that there are.
+pub fn named(text: &str) -> Result<Bug, String> {
     let all = || Bug::ALL.map(name).join(", ");
     Bug::ALL.into_iter().find(|bug| name(*bug) == text).ok_or_else(|| format!("no bug {text:?}; there are {}", all()))
 }
