@@ -1,6 +1,7 @@
 //! `doorbuster audit --payments` against Stripe: a shop whose payments localstripe takes, clean and then with money that moved behind
 //! its back; and what is said when Stripe's ledger cannot be read.
 
+use doorbuster_cli::clock::wall;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -223,4 +224,30 @@ async fn all_accounts_are_looked_at_and_what_cannot_be_read_is_said_without_a_ke
         assert!(said.contains(says), "wanted: {says}: {said}");
         assert!(!said.contains("12345") && !said.contains("67890") && printed.is_empty(), "{said}{printed}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_is_asked_for_than_may_be_of_what_is_compared() {
+    let shop = Shop::open(Table::new()).await;
+    let (lists, url) = Lists::start([(KEY, Account::default())]).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = auditors(folder.path(), payment(folder.path(), &url, &[KEY]));
+    // Since when the last list was asked for, in seconds.
+    let since = || {
+        let asked = lists.asked().pop().expect("it was asked for something");
+        let since = asked.parameters.into_iter().find(|(name, _)| name == "created[gte]");
+        since.map(|(_, since)| since.parse::<u64>().expect("a number"))
+    };
+    audit(&shop, &config, STRICT, 0);
+    assert_eq!(since(), None, "where there is nothing, any payment is too much");
+    let before = wall().0 / 1000;
+    shop.reserve("a").await;
+    let after = wall().0 / 1000;
+    audit(&shop, &config, STRICT, 0);
+    // Clocks of cluster and Stripe may be an hour apart, and a payment may have begun a day and an hour before its order.
+    const MARGIN: u64 = 26 * 3600;
+    let asked = since().expect("there is a first reservation") + MARGIN;
+    assert!((before - 1..=after + 1).contains(&asked), "{before} {asked} {after}");
+    audit(&shop, &config, "--since 2026-11-01T00:00:00Z", 0);
+    assert_eq!(since(), Some(1_793_491_200 - MARGIN));
 }
