@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use doorbuster_gateway::orders::OrderStore;
 use doorbuster_protocol::command::LatePaymentPolicy::RetakeOrRefund;
 use doorbuster_tests::chaos::postgres::{Ending, Postgres};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -20,6 +21,13 @@ const BARRIER: &str = "
 const IN_BATCH: &str = "
     SELECT pid FROM pg_stat_activity
     WHERE application_name = 'doorbuster-gateway' AND wait_event = 'advisory' AND state = 'active' AND query LIKE '%payments%'";
+
+/// A shop whose tables are made: a gateway that is ready may still be about to.
+async fn open() -> Option<Shop> {
+    let shop = Shop::open(PLAN).await?;
+    OrderStore::connect(&shop.database()).await.expect("PostgreSQL is up").close().await;
+    Some(shop)
+}
 
 /// A session of an operator's.
 async fn session(shop: &Shop) -> PgConnection {
@@ -65,7 +73,7 @@ async fn count(session: &mut PgConnection) -> i64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgresql_killed_in_the_middle_of_a_batch_has_each_order_once() {
-    let Some(mut shop) = Shop::open(PLAN).await else { return };
+    let Some(mut shop) = open().await else { return };
     shop.product(1, 1000, LONG, RetakeOrRefund).await;
     shop.product(2, 1000, LONG, RetakeOrRefund).await;
     let mut bought = buy(&shop, "before", 4).await;
@@ -94,7 +102,7 @@ async fn postgresql_killed_in_the_middle_of_a_batch_has_each_order_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_poison_row_is_parked_and_the_others_are_ordered() {
-    let Some(shop) = Shop::open(PLAN).await else { return };
+    let Some(shop) = open().await else { return };
     shop.product(1, 1000, LONG, RetakeOrRefund).await;
     shop.product(2, 1000, LONG, RetakeOrRefund).await;
     let mallory = shop.shopper("mallory");
