@@ -1,5 +1,5 @@
 //! A TCP connection's way through a network that we own: delayed, stalled in one direction or both, broken, refused; to one
-//! target, or to each of several in turn, as behind a load balancer.
+//! target, or to each of several in turn, as behind a load balancer; or answered as if it had arrived.
 //!
 //! A stalled direction loses nothing while its connection lives: what was sent arrives when the stall ends, even if the
 //! sender has closed meanwhile, as in a network that repeats what it lost. What a break finds under way is lost.
@@ -42,6 +42,8 @@ pub struct Weather {
     pub back: Flow,
     /// New connections are closed at once.
     pub refuses: bool,
+    /// Requests on new connections are answered with HTTP's 200 here, and not carried.
+    pub swallows: bool,
     /// Connections made under an earlier number are broken.
     pub storms: u64,
 }
@@ -125,6 +127,11 @@ async fn listen(
             traffic.broken.fetch_add(1, Ordering::Relaxed);
             continue;
         }
+        if weather.borrow().swallows {
+            traffic.broken.fetch_add(1, Ordering::Relaxed);
+            connections.spawn(swallow(stream));
+            continue;
+        }
         traffic.connections.fetch_add(1, Ordering::Relaxed);
         let (targets, weather, traffic) = (Arc::clone(&targets), weather.clone(), Arc::clone(&traffic));
         first = (first + 1) % targets.len().max(1);
@@ -133,6 +140,15 @@ async fn listen(
                 traffic.broken.fetch_add(1, Ordering::Relaxed);
             }
         });
+    }
+}
+
+/// Says that all is well, until who asked goes.
+async fn swallow(mut stream: TcpStream) {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut answer: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    while matches!(stream.read(&mut chunk).await, Ok(1..)) && stream.write_all(answer).await.is_ok() {
+        answer = b"";
     }
 }
 
@@ -283,6 +299,17 @@ mod tests {
         stream.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"onetwo");
         assert!(begun.elapsed() >= 2 * SHORT);
+    }
+
+    #[tokio::test]
+    async fn what_is_swallowed_is_answered_and_carried_to_nobody() {
+        let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Proxy::start(&[target.local_addr().unwrap().to_string()], Arc::default()).unwrap();
+        proxy.change(|weather| weather.swallows = true);
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        stream.write_all(b"POST / HTTP/1.1\r\n").await.unwrap();
+        assert!(hears(&mut stream, b"HTTP/1.1 200 OK\r\n").await);
+        assert!(tokio::time::timeout(SHORT, target.accept()).await.is_err());
     }
 
     #[tokio::test]

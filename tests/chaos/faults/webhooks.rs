@@ -6,20 +6,22 @@ use crate::chaos::proxy::{Flow, Weather};
 use doorbuster_cli::error::CliError;
 use rand::RngExt as _;
 
-/// None gets through; or all do, and their answers do not.
+/// None gets through, and the provider knows or does not; or all do, and it does not know.
 pub const LOST: Fault = Fault { name: "webhooks lost", strike: |scene| Box::pin(lost(scene)) };
 /// What is sent meanwhile comes when it is over.
 pub const HELD_BACK: Fault = Fault { name: "webhooks held back", strike: |scene| Box::pin(held_back(scene)) };
 
-fn webhooks(wire: Wire) -> bool {
+/// Whether it is theirs.
+pub(super) fn webhooks(wire: Wire) -> bool {
     wire == Wire::Webhooks
 }
 
 async fn lost(scene: &mut Scene<'_>) -> Result<(), CliError> {
-    let heard = scene.rng.random_bool(0.5);
-    scene.stage.network.change(webhooks, |_, weather| match heard {
-        true => weather.back = Flow::Stalled,
-        false => {
+    let how = scene.rng.random_range(0..3);
+    scene.stage.network.change(webhooks, |_, weather| match how {
+        0 => weather.back = Flow::Stalled,
+        1 => weather.swallows = true,
+        _ => {
             weather.refuses = true;
             Weather::storm(weather);
         }
