@@ -44,6 +44,13 @@ impl Paid {
         let words = format!("audit --payments --database {database} --provider-url {provider} {more}");
         self.shop.ask(&words, exit)["payments"].take()
     }
+
+    /// The same of clean books, by the gateway's file: it says where the provider is.
+    fn audit_by_file(&self) -> Value {
+        let (database, file) = (self.shop.front.database(), self.shop.front.folder().join("gateway.toml"));
+        let words = format!("audit --payments --database {database} --gateway-config {} {STRICT}", file.display());
+        self.shop.ask(&words, 0)["payments"].take()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,10 +65,7 @@ async fn every_kind_of_difference_is_found_and_a_clean_shop_has_none() {
     }
     let clean = paid.audit(&format!("{STRICT} --patience 30s"), 0);
     assert_eq!((counts(&clean), &clean["charged"], &clean["compared"]), ([0; 6], &json!(6), &json!(6)));
-    // Whoever has the gateway's file need not be told where its provider is.
-    let file = shop.front.folder().join("gateway.toml");
-    let words = format!("audit --payments --database {} --gateway-config {}", shop.front.database(), file.display());
-    assert_eq!(shop.ask(&format!("{words} {STRICT} --patience 30s"), 0)["payments"], clean);
+    assert_eq!(paid.audit_by_file(), clean);
 
     let (orders, ledger) = (shop.front.database().to_owned(), paid.ledger.clone());
     let of = |at: usize| digits(&sold[at]).to_owned();
