@@ -48,6 +48,28 @@ pub(super) enum Stage {
 /// Every stage, in the order of a reservation's life.
 pub(super) const STAGES: [Stage; 4] = [Stage::Begin, Stage::Cancel, Stage::CancelDue, Stage::Refund];
 
+impl Stage {
+    /// What becomes of the order that is there, in SQL that both databases understand.
+    pub const fn on_conflict(self) -> &'static str {
+        match self {
+            Self::Begin => "DO NOTHING",
+            Self::Cancel | Self::CancelDue => CANCELLED,
+            Self::Refund => REFUNDED,
+        }
+    }
+}
+
+/// Money may come for what is cancelled already.
+const CANCELLED: &str = "
+    DO UPDATE SET state = excluded.state, late = excluded.late, changed_at_ms = excluded.changed_at_ms,
+        cancelled_at_ms = coalesce(orders.cancelled_at_ms, excluded.cancelled_at_ms),
+        cancel_reason = excluded.cancel_reason, stock_returned = excluded.stock_returned
+    WHERE orders.state IN ('confirmed', 'cancelled') AND orders.state <> excluded.state
+      AND orders.shard = excluded.shard AND orders.product = excluded.product";
+const REFUNDED: &str = "
+    DO UPDATE SET state = 'refunded', changed_at_ms = excluded.changed_at_ms
+    WHERE orders.state = 'refund_due' AND orders.shard = excluded.shard AND orders.product = excluded.product";
+
 /// A row as it is read.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub(super) struct StoredRow {

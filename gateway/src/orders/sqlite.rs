@@ -267,12 +267,7 @@ fn json<T: Serialize>(rows: &[T]) -> Result<String, StoreError> {
 }
 
 fn statement(stage: Stage) -> String {
-    let on_conflict = match stage {
-        Stage::Begin => "DO NOTHING",
-        Stage::Cancel | Stage::CancelDue => CANCELLED,
-        Stage::Refund => REFUNDED,
-    };
-    format!("{INSERT} ON CONFLICT (reservation) {on_conflict}")
+    format!("{INSERT} ON CONFLICT (reservation) {}", stage.on_conflict())
 }
 
 // `WHERE true` keeps SQLite from reading ON CONFLICT as a join's.
@@ -284,16 +279,6 @@ const INSERT: &str = "
            value ->> 'at_ms', value ->> 'at_ms', iif(value ->> 'cancel_reason' IS NULL, NULL, value ->> 'at_ms'),
            value ->> 'cancel_reason', value ->> 'stock_returned'
     FROM json_each(?2) WHERE true";
-/// Money may come for what is cancelled already.
-const CANCELLED: &str = "
-    DO UPDATE SET state = excluded.state, late = excluded.late, changed_at_ms = excluded.changed_at_ms,
-        cancelled_at_ms = coalesce(orders.cancelled_at_ms, excluded.cancelled_at_ms),
-        cancel_reason = excluded.cancel_reason, stock_returned = excluded.stock_returned
-    WHERE orders.state IN ('confirmed', 'cancelled') AND orders.state <> excluded.state
-      AND orders.shard = excluded.shard AND orders.product = excluded.product";
-const REFUNDED: &str = "
-    DO UPDATE SET state = 'refunded', changed_at_ms = excluded.changed_at_ms
-    WHERE orders.state = 'refund_due' AND orders.shard = excluded.shard AND orders.product = excluded.product";
 const FIND: &str = "
     SELECT position FROM orders WHERE shard = ?1 AND reservation = ?2
     UNION ALL SELECT position FROM parked_orders WHERE shard = ?1 AND reservation = ?2";

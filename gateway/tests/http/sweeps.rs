@@ -1,6 +1,7 @@
 //! What a gateway leaves behind when it dies in the middle of a payment, and who finishes it. The provider is the product's
 //! simulator, which outlives the gateways before it; its ledger says what was really taken.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,17 @@ pub async fn begun(agent: &Agent, card: &str) -> String {
     let path = format!("/v1/reservations/{}", agent.reserve("k", 1, 2).await.ok(201).id());
     agent.post(&format!("{path}/payment"), &json!({ "card_token": card })).await.ok(202);
     path
+}
+
+/// Buyers who have posted a payment, each with the path of the reservation.
+async fn all_pay(gateway: SocketAddr, buyers: usize) -> Vec<(Agent, String)> {
+    let mut paying = Vec::new();
+    for buyer in 0..buyers {
+        let agent = Agent::user(gateway, &format!("buyer{buyer}"));
+        let path = begun(&agent, "tok_visa").await;
+        paying.push((agent, path));
+    }
+    paying
 }
 
 /// Waits until the reservation is in this state.
@@ -220,12 +232,7 @@ async fn nothing_is_charged_once_the_pin_has_ended() {
     let provider = simulator();
     let address = cluster.gateway_before(&provider, careless).await;
     provider.set_down(true);
-    let mut paying = Vec::new();
-    for buyer in 0..BUYERS {
-        let agent = Agent::user(address, &format!("buyer{buyer}"));
-        let path = begun(&agent, "tok_visa").await;
-        paying.push((agent, path));
-    }
+    let paying = all_pay(address, BUYERS).await;
     for (agent, path) in &paying {
         in_state(agent, path, "expired").await;
     }
@@ -248,12 +255,7 @@ async fn who_has_the_card_charges_first_when_the_provider_is_back() {
     let provider = simulator();
     let address = cluster.gateway_before(&provider, careless).await;
     provider.set_down(true);
-    let mut paying = Vec::new();
-    for buyer in 0..BUYERS {
-        let agent = Agent::user(address, &format!("buyer{buyer}"));
-        let path = begun(&agent, "tok_visa").await;
-        paying.push((agent, path));
-    }
+    let paying = all_pay(address, BUYERS).await;
     // Another comes upon them while it is down, and asks; its next round is 4 s later at least, and the next charge of who has the
     // card 2 s at most.
     let second = Agent::user(
