@@ -37,6 +37,15 @@ pub struct Browser {
     connections: Semaphore,
 }
 
+/// A buyer's request, however often it is sent.
+struct Asked<'a> {
+    buyer: Buyer,
+    token: String,
+    method: Method,
+    path: &'a str,
+    body: Option<&'a Value>,
+}
+
 /// An answer that was received whole.
 pub struct Answer {
     /// Its status.
@@ -98,9 +107,10 @@ impl Browser {
     pub async fn ask(&self, buyer: Buyer, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Denied> {
         let deadline = clock::now() + PATIENCE;
         let token = self.token(buyer).map_err(|error| Denied::Unanswered(error.to_string()))?;
+        let asked = Asked { buyer, token, method, path, body };
         let mut tries = 0;
         loop {
-            let outcome = match self.send(buyer, &token, method.clone(), path, body).await {
+            let outcome = match self.send(&asked).await {
                 Ok(answer) if !answer.says_try_again() => return Ok(Answer { is_first: tries == 0, ..answer }),
                 Ok(answer) => format!("{} {}", answer.status, answer.code()),
                 Err(why) => why,
@@ -117,15 +127,8 @@ impl Browser {
         token::sign(&self.key, &self.plan.subject(buyer.index), false, self.expires)
     }
 
-    async fn send(
-        &self,
-        buyer: Buyer,
-        token: &str,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Answer, String> {
-        let request = self.request(buyer, token, method, path, body).map_err(|error| error.to_string())?;
+    async fn send(&self, asked: &Asked<'_>) -> Result<Answer, String> {
+        let request = self.request(asked).map_err(|error| error.to_string())?;
         // The semaphore is never closed.
         let _connection = self.connections.acquire().await.map_err(|error| error.to_string())?;
         let idle = self.idle.lock().pop();
@@ -158,21 +161,15 @@ impl Browser {
         Ok(sender)
     }
 
-    fn request(
-        &self,
-        buyer: Buyer,
-        token: &str,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    fn request(&self, asked: &Asked<'_>) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+        let Asked { buyer, token, method, path, body } = asked;
         let [_, a, b, c] = u32::try_from(buyer.index & 0xff_ffff).unwrap_or(0).to_be_bytes();
         let request = Request::builder()
             .method(method)
-            .uri(path)
+            .uri(*path)
             .header(HOST, &self.address)
             .header(AUTHORIZATION, format!("Bearer {token}"))
-            .header(IDEMPOTENCY_KEY, self.plan.key(buyer))
+            .header(IDEMPOTENCY_KEY, self.plan.key(*buyer))
             .header(FORWARDED_FOR, format!("10.{a}.{b}.{c}"));
         match body {
             Some(body) => {
