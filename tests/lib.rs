@@ -2,9 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod binary;
 pub mod chaos;
 pub mod checkers;
 pub mod history;
+pub mod http;
 pub mod model;
 pub mod observation;
 pub mod sim;

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::sale::{Ledger, Sale, binary, load};
+use doorbuster_tests::binary::binary;
+
+use crate::sale::{Ledger, Sale, load};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_data_was_emptied_does_not_come_back_as_itself() {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::sale::binary;
+use doorbuster_tests::binary::binary;
 
 /// Enough of them that, at 3 late payments in a hundred, there is none in one of 100,000 runs.
 const UNITS: u64 = 400;

@@ -11,8 +11,9 @@ use doorbuster_protocol::command::{AdjustStock, Command as Order, Reserve};
 use doorbuster_protocol::types::{Millis, NodeId, OperationId, Quantity, ReservationId, UserId};
 use doorbuster_raft::disk::RealDisk;
 use doorbuster_raft::snapshot::SnapshotStore;
+use doorbuster_tests::binary::binary;
 
-use crate::sale::{Ledger, PRODUCT, Sale, WITHIN, assert_nothing_lost, binary, load};
+use crate::sale::{Ledger, PRODUCT, Sale, WITHIN, assert_nothing_lost, load};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_leader_stops_and_the_others_sell_on() {

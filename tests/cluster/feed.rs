@@ -6,11 +6,12 @@ use doorbuster_cli::demo::front::{Front, FrontConfig};
 use doorbuster_client::{Client, Config, Error};
 use doorbuster_protocol::command::{Payment, Reserve, Target};
 use doorbuster_protocol::types::{Millis, Quantity, ReservationId, UserId};
+use doorbuster_tests::binary::binary;
+use doorbuster_tests::http::ask;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use toml::Table;
 
-use crate::sale::{PRODUCT, Sale, WITHIN, binary};
+use crate::sale::{PRODUCT, Sale, WITHIN};
 
 const BOUND: u128 = 40;
 const RESERVED_BEFORE: std::ops::RangeInclusive<u128> = 9001..=9005;
@@ -95,11 +96,8 @@ impl Sale {
         let mut most = 0;
         for node in self.cluster.nodes() {
             let address = &self.cluster.addresses(node).expect("it has addresses").admin;
-            let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
-            let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await.expect("it reads");
-            let mut text = String::new();
-            stream.read_to_string(&mut text).await.expect("it answers");
+            let page = ask(address, "GET", "/metrics", "", "").await.expect("it answers").is(200);
+            let text = page.as_str().expect("metrics are text");
             let value = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
             most = most.max(value.trim().parse().expect("a whole number"));
         }

@@ -1,6 +1,5 @@
 //! What the scenarios share: a cluster with a product on sale, callers that load it and write down what they heard.
 
-use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use doorbuster_protocol::reply::ReservationState;
 use doorbuster_protocol::types::{
     Currency, Millis, Money, NodeId, ProductId, Quantity, ReservationId, ShardId, Timestamp, UserId, shard_of,
 };
+use doorbuster_tests::binary::binary;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -19,15 +19,6 @@ use tokio::task::JoinSet;
 pub const PRODUCT: ProductId = ProductId(42);
 pub const SHARDS: u16 = 4;
 pub const WITHIN: Duration = Duration::from_secs(60);
-
-/// The binary that belongs to this build of the tests.
-pub fn binary() -> PathBuf {
-    let exe = std::env::current_exe().expect("a running test has a path");
-    let target = exe.parent().and_then(|deps| deps.parent()).expect("tests are built into target/<profile>/deps");
-    let binary = target.join("doorbuster");
-    assert!(binary.is_file(), "{} is missing: run ./test, or cargo build -p doorbuster-cli", binary.display());
-    binary
-}
 
 /// A cluster in a folder of its own, both gone when dropped.
 pub struct Sale {

@@ -2,7 +2,7 @@
 //! cluster, database and provider brings it to its end. The steps come from the saga's own list, so that none is forgotten.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,14 +14,14 @@ use doorbuster_gateway::webhooks::signature::Secrets;
 use doorbuster_protocol::command::{LatePaymentPolicy, ProductSpec, Target};
 use doorbuster_protocol::reply::{ReservationState, ReservationView};
 use doorbuster_protocol::types::{Millis, ProductId, ReservationId, Timestamp};
+use doorbuster_tests::binary::{binary, ending_before};
+use doorbuster_tests::http::{Answer, ask};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use toml::Table;
 
-use crate::sale::{Sale, binary, product};
+use crate::sale::{Sale, product};
 
 /// A payment must have come to its end after this.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -184,7 +184,7 @@ impl Stage {
         let url = Table::from_iter([("url".to_owned(), format!("http://127.0.0.1:{}", self.provider).into())]);
         payment.insert("simulator".into(), url.into());
         let config = FrontConfig {
-            binary: ends_before.map_or_else(binary, |step| ending(self.folder.path(), step)),
+            binary: ends_before.map_or_else(binary, |step| ending_before(step.name(), self.folder.path())),
             folder: self.folder.path().to_owned(),
             database: None,
             settings: Table::from_iter([("payment".to_owned(), payment.into())]),
@@ -202,8 +202,7 @@ impl Stage {
         let token = token(gateway.key_file());
         let body = json!({ "product": product.0, "quantity": 1 });
         let headers = format!("Authorization: Bearer {token}\r\nIdempotency-Key: of-{product}\r\n");
-        let (status, made) = post(gateway.address(), "/v1/reservations", &headers, &body).await.expect("it answers");
-        assert_eq!(status, 201, "{made}");
+        let made = post(gateway.address(), "/v1/reservations", &headers, &body).await.expect("it answers").is(201);
         let id = made["id"].as_str().expect("its id").to_owned();
         let path = format!("/v1/reservations/{id}/payment");
         let _may_end = post(gateway.address(), &path, &headers, &json!({ "card_token": self.scenario.card })).await;
@@ -263,7 +262,7 @@ impl Stage {
     /// What the provider says of the reservation's charges.
     async fn charges(&self, target: Target) -> Vec<String> {
         let address = format!("127.0.0.1:{}", self.provider);
-        let (_, ledger) = ask(&address, "GET", "/v1/charges?after=0&limit=1000", "", "").await.expect("it answers");
+        let ledger = ask(&address, "GET", "/v1/charges?after=0&limit=1000", "", "").await.expect("it answers").is(200);
         let id = format!("{:032x}-", target.reservation.0);
         let all = ledger["charges"].as_array().expect("a list").iter();
         let ours = all.filter(|entry| entry["key"].as_str().is_some_and(|key| key.starts_with(&id)));
@@ -292,43 +291,13 @@ impl Stage {
     }
 }
 
-/// The binary, which ends right before a step.
-fn ending(folder: &Path, step: Step) -> PathBuf {
-    let path = folder.join(format!("ends-before-{}", step.name()));
-    if !path.exists() {
-        let text = format!("#!/bin/sh\nDOORBUSTER_END_BEFORE={} exec {} \"$@\"\n", step.name(), binary().display());
-        let draft = path.with_extension("draft");
-        std::fs::write(&draft, text).expect("it can be written");
-        // By another process: a file that this one has open to write goes with whatever it forks, and cannot be run then.
-        let installed = Command::new("install").args(["-m", "755"]).args([&draft, &path]).status();
-        assert!(installed.expect("there is install").success());
-    }
-    path
-}
-
 fn token(key_file: &Path) -> String {
     let made = Command::new(binary()).args(["token", "--sub", "alice", "--key"]).arg(key_file).output();
     String::from_utf8(made.expect("the binary runs").stdout).expect("a token is text").trim().to_owned()
 }
 
-async fn post(address: &str, path: &str, headers: &str, body: &Value) -> std::io::Result<(u16, Value)> {
+async fn post(address: &str, path: &str, headers: &str, body: &Value) -> std::io::Result<Answer> {
     ask(address, "POST", path, headers, &body.to_string()).await
-}
-
-async fn ask(address: &str, method: &str, path: &str, headers: &str, body: &str) -> std::io::Result<(u16, Value)> {
-    let mut stream = TcpStream::connect(address).await?;
-    let length = body.len();
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         {headers}Content-Length: {length}\r\n\r\n{body}"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await?;
-    let status = text.get(9..12).and_then(|status| status.parse().ok());
-    let (_, body) = text.split_once("\r\n\r\n").unwrap_or_default();
-    let status = status.ok_or_else(|| std::io::Error::other("no answer"))?;
-    Ok((status, serde_json::from_str(body).unwrap_or(Value::Null)))
 }
 
 #[allow(clippy::disallowed_methods)] // a provider has a clock of its own

@@ -7,9 +7,10 @@ use doorbuster_gateway::orders::{OrderStore, Payment};
 use doorbuster_protocol::query::{Changed, Unsettled};
 use doorbuster_protocol::reply::{FeedKind, ReservationState};
 use doorbuster_protocol::types::{ReservationId, ShardId};
+use doorbuster_tests::http::{WITHIN, until};
 
-use crate::http::{Shopper, WITHIN, until};
 use crate::shop::{PRICE, Shop, id};
+use crate::shopper::Shopper;
 
 /// How many reservations came to which end.
 pub type Ends = BTreeMap<&'static str, usize>;

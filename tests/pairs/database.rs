@@ -5,10 +5,11 @@ use std::process::Command;
 use doorbuster_gateway::orders::OrderStore;
 use doorbuster_protocol::command::LatePaymentPolicy::RetakeOrRefund;
 use doorbuster_tests::chaos::postgres::{Ending, Postgres};
+use doorbuster_tests::http::{WITHIN, until};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use crate::http::{Shopper, WITHIN, until};
 use crate::shop::{LONG, Plan, Shop, id};
+use crate::shopper::Shopper;
 
 const PLAN: Plan =
     Plan { gateways: 2, postgres: true, tells: crate::shop::Tells::Gateway, provider: &[], sweep_after_ms: 2000 };

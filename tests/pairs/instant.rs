@@ -4,12 +4,13 @@
 use doorbuster_gateway::orders::OrderStore;
 use doorbuster_protocol::command::LatePaymentPolicy::RetakeOrRefund;
 use doorbuster_protocol::types::{Millis, NodeId};
+use doorbuster_tests::http::{WITHIN, until};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 
-use crate::http::{Shopper, WITHIN};
 use crate::shop::{LONG, Plan, Shop, id};
+use crate::shopper::Shopper;
 
 /// How long a payment is waited for.
 const LIFE: Millis = Millis(700);
@@ -176,7 +177,7 @@ async fn tries(rival: &Shopper, product: u64) -> bool {
 /// When the cluster knew of the money, once it is in the books.
 async fn known_at(store: &OrderStore, path: &str) -> u64 {
     let mut at = None;
-    crate::http::until("it is ordered", WITHIN, async || {
+    until("it is ordered", WITHIN, async || {
         at = store.order(id(path).1).await.expect("it is up").map(|order| order.created_at.0);
         at.is_some()
     })

@@ -6,8 +6,8 @@ use doorbuster_gateway::orders::OrderStore;
 use doorbuster_protocol::command::LatePaymentPolicy::{AlwaysRefund, RetakeOrRefund};
 use doorbuster_protocol::types::Millis;
 
-use crate::http::Shopper;
 use crate::shop::{LONG, Plan, Shop, Tells, id};
+use crate::shopper::Shopper;
 
 /// How long a reservation may be paid for; the provider decides a second later.
 const LIFE: Millis = Millis(1000);

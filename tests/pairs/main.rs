@@ -3,10 +3,10 @@
 
 mod books;
 mod database;
-mod http;
 mod instant;
 mod late;
 mod outages;
 mod shop;
+mod shopper;
 mod sweeps;
 mod told;

@@ -6,12 +6,13 @@ use std::time::Duration;
 use doorbuster_protocol::command::LatePaymentPolicy::{AlwaysRefund, RetakeOrRefund};
 use doorbuster_protocol::types::Millis;
 use doorbuster_tests::chaos::postgres::Ending;
+use doorbuster_tests::http::{WITHIN, ask, until};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::Instant;
 
-use crate::http::{Shopper, WITHIN, ask, until};
 use crate::shop::{LONG, Plan, Shop, Tells};
+use crate::shopper::Shopper;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Of the ways in which the provider is down, each lasts so long.

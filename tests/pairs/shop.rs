@@ -11,12 +11,14 @@ use doorbuster_client::Client;
 use doorbuster_protocol::command::{LatePaymentPolicy, ProductSpec, Target};
 use doorbuster_protocol::reply::ReservationView;
 use doorbuster_protocol::types::{Currency, Millis, Money, ProductId, Quantity, ReservationId, Timestamp, UserId};
+use doorbuster_tests::binary::{binary, ending_before};
 use doorbuster_tests::chaos::postgres::Postgres;
+use doorbuster_tests::http::{WITHIN, ask, until};
 use serde_json::Value;
 use tempfile::TempDir;
 use toml::Table;
 
-use crate::http::{Shopper, ask};
+use crate::shopper::Shopper;
 
 /// What a unit costs.
 pub const PRICE: u64 = 500;
@@ -112,7 +114,7 @@ impl Shop {
             ("payment".to_owned(), payment.into()),
         ]);
         let sqlite = format!("sqlite:{}", self.folder.path().join("orders.db").display());
-        let binary = ends_before.map_or_else(binary, |step| ending(self.folder.path(), step));
+        let binary = ends_before.map_or_else(binary, |step| ending_before(step, self.folder.path()));
         let config = FrontConfig { binary, folder, database: Some(database.unwrap_or(sqlite)), settings };
         Front::start(config, &self.cluster).await.expect("a gateway starts")
     }
@@ -233,10 +235,8 @@ impl Provider {
         let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
         let log = self.folder.join("provider.txt");
         self.process = Some(Process::start("the provider", &binary(), &words, &log).expect("it starts"));
-        crate::http::until("the provider answers", crate::http::WITHIN, async || {
-            ask(&listen, "GET", "/admin/faults", "", "").await.is_ok()
-        })
-        .await;
+        until("the provider answers", WITHIN, async || ask(&listen, "GET", "/admin/faults", "", "").await.is_ok())
+            .await;
     }
 
     /// `kill -9`.
@@ -283,25 +283,6 @@ pub fn id(path: &str) -> (ProductId, ReservationId) {
     let (product, digits) = text.split_once('-').expect("a product and a reservation");
     let reservation = u128::from_str_radix(digits, 16).expect("hexadecimal digits");
     (ProductId(product.parse().expect("a number")), ReservationId(reservation))
-}
-
-/// The binary that belongs to this build of the tests.
-pub fn binary() -> PathBuf {
-    let exe = std::env::current_exe().expect("a running test has a path");
-    let target = exe.parent().and_then(|deps| deps.parent()).expect("tests are built into target/<profile>/deps");
-    let binary = target.join("doorbuster");
-    assert!(binary.is_file(), "{} is missing: run ./test, or cargo build -p doorbuster-cli", binary.display());
-    binary
-}
-
-/// The binary, which ends right before a step.
-fn ending(folder: &Path, step: &str) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt as _;
-    let path = folder.join(format!("ends-before-{step}"));
-    let text = format!("#!/bin/sh\nDOORBUSTER_END_BEFORE={step} exec {} \"$@\"\n", binary().display());
-    std::fs::write(&path, text).expect("it can be written");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-    path
 }
 
 /// A folder that PostgreSQL's user can look through.

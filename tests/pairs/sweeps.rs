@@ -2,11 +2,12 @@
 
 use doorbuster_protocol::command::LatePaymentPolicy::{AlwaysRefund, RetakeOrRefund};
 use doorbuster_protocol::types::Millis;
+use doorbuster_tests::http::{WITHIN, ask, until};
 use serde_json::json;
 use sqlx::{Connection as _, SqliteConnection};
 
-use crate::http::{Shopper, WITHIN, ask, until};
 use crate::shop::{LONG, Plan, Shop};
+use crate::shopper::Shopper;
 
 /// Of each kind.
 const EACH: usize = 6;

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use doorbuster_protocol::command::LatePaymentPolicy::{AlwaysRefund, RetakeOrRefund};
 use doorbuster_protocol::types::Millis;
+use doorbuster_tests::http::{WITHIN, ask, until};
 use parking_lot::Mutex;
 use serde_json::Value;
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::http::{Shopper, WITHIN, ask, until};
 use crate::shop::{LONG, Plan, Shop, Tells, id};
+use crate::shopper::Shopper;
 
 const LIFE: Millis = Millis(1000);
 const COPIES: usize = 5;

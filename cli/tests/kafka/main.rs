@@ -8,8 +8,7 @@
 #[allow(dead_code)]
 mod broker;
 mod crowd;
-#[path = "../../../tests/pairs/http.rs"]
-#[allow(dead_code)]
+#[path = "../../../tests/http.rs"]
 mod http;
 mod judge;
 #[path = "../../../gateway/tests/orders/postgres.rs"]

@@ -1,28 +1,10 @@
-//! A shopper's HTTP: one connection a request, as long as an answer may take.
+//! A shopper, over HTTP.
 
 use std::time::Duration;
 
 use doorbuster_protocol::types::Millis;
+use doorbuster_tests::http::{Answer, WITHIN, ask};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-
-/// The longest that anything may take in these tests, unless it says otherwise.
-pub const WITHIN: Duration = Duration::from_secs(40);
-
-/// What came back.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub body: Value,
-}
-
-impl Answer {
-    pub fn is(self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{}", self.body);
-        self.body
-    }
-}
 
 /// Somebody who buys at a gateway.
 #[derive(Clone, Debug)]
@@ -104,34 +86,4 @@ impl Shopper {
         let headers = format!("Authorization: Bearer dev:{name}\r\nIdempotency-Key: of-{name}\r\n");
         ask(&self.gateway, method, path, &headers, body).await
     }
-}
-
-/// One exchange, of text on both sides that may be JSON.
-pub async fn ask(address: &str, method: &str, path: &str, headers: &str, body: &str) -> std::io::Result<Answer> {
-    let exchange = async {
-        let mut stream = TcpStream::connect(address).await?;
-        let length = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
-             {headers}Content-Length: {length}\r\n\r\n{body}"
-        );
-        stream.write_all(request.as_bytes()).await?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await?;
-        let status = text.get(9..12).and_then(|status| status.parse().ok());
-        let (_, body) = text.split_once("\r\n\r\n").unwrap_or_default();
-        let status = status.ok_or_else(|| std::io::Error::other("no answer"))?;
-        Ok(Answer { status, body: serde_json::from_str(body).unwrap_or_else(|_| body.into()) })
-    };
-    tokio::time::timeout(WITHIN, exchange).await?
-}
-
-/// Waits until it is so.
-pub async fn until(what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    assert!(tokio::time::timeout(within, waiting).await.is_ok(), "not within {within:?}: {what}");
 }
