@@ -2,6 +2,7 @@
 //!
 //! `./test` builds the binary first; these tests use the one in their own target folder.
 
+mod bench;
 mod damage;
 mod demo;
 mod dispute;

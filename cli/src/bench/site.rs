@@ -1,0 +1,224 @@
+//! Where a bench takes place: a running cluster, or one that is started for it in a temporary folder; its hot product; and
+//! the way to whoever leads that product's shard.
+
+use super::cpu::{Cpus, Pinned, Used};
+use super::options::{Durability, PlaceArgs};
+use crate::demo::cluster::{Cluster, ClusterConfig};
+use crate::entropy;
+use crate::error::CliError;
+use bytes::{Buf, BytesMut};
+use doorbuster_client::{Client, Config};
+use doorbuster_protocol::command::{LatePaymentPolicy, ProductSpec, Reserve, Target};
+use doorbuster_protocol::frame::VERSION;
+use doorbuster_protocol::handshake::{Hello, WelcomeOrFailure, decode_welcome, encode_hello};
+use doorbuster_protocol::limits::MAX_STOCK;
+use doorbuster_protocol::types::{Currency, Millis, Money, ProductId, Quantity, ShardId, Timestamp, UserId, shard_of};
+use std::path::Path;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// One look for the leader may take so long.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A cluster to measure.
+pub struct Site {
+    cluster: Option<Cluster>,
+    /// Dropped after the cluster that lives in it.
+    folder: Option<TempDir>,
+    config: Config,
+    client: Client,
+    server_cpus: Option<Cpus>,
+}
+
+impl Site {
+    /// Connects to it, after starting it if that was asked for.
+    ///
+    /// # Errors
+    /// If it cannot be started or reached.
+    pub async fn open(place: &PlaceArgs) -> Result<Self, CliError> {
+        let (folder, cluster) = match place.spawn {
+            Some(nodes) => {
+                let folder = temporary_folder(place.data.as_deref())?;
+                let cluster = spawn(nodes, place, folder.path()).await?;
+                (Some(folder), Some(cluster))
+            }
+            None => (None, None),
+        };
+        let config =
+            cluster.as_ref().map_or_else(|| place.connection.config(), |cluster| Ok(cluster.client_config()))?;
+        let config = Config { deadline: Duration::from_secs(10), name: "doorbuster-bench".to_owned(), ..config };
+        let client = Client::connect(config.clone()).await?;
+        Ok(Self { cluster, folder, config, client, server_cpus: place.server_cpus.clone() })
+    }
+
+    /// Its client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// How to find the leader of that product's shard.
+    pub fn guide(&self, product: ProductId) -> Guide {
+        let shard = shard_of(product, self.client.shards());
+        Guide { client: self.client.clone(), config: self.config.clone(), shard }
+    }
+
+    /// Processor time that its servers have used so far, if they run here; and how many processors they may use.
+    pub fn used(&self) -> Option<(Used, Option<usize>)> {
+        let cluster = self.cluster.as_ref()?;
+        let pids: Vec<u32> = cluster.nodes().into_iter().filter_map(|node| cluster.pid(node)).collect();
+        Some((Used::by(&pids), self.server_cpus.as_ref().map(Cpus::count)))
+    }
+
+    /// A new product with so many units on sale, held for `ttl`.
+    ///
+    /// # Errors
+    /// If the cluster does not take it.
+    pub async fn product(&self, stock: Quantity, ttl: Millis) -> Result<ProductId, CliError> {
+        let product = ProductId(entropy::number() | 1);
+        let spec = ProductSpec {
+            product,
+            name: "bench".to_owned(),
+            stock,
+            price: Money { minor: 100, currency: Currency(*b"EUR") },
+            limit_per_user: Quantity(0),
+            limit_per_reservation: Quantity(0),
+            ttl,
+            max_life: ttl,
+            payment_cap: Millis(60_000),
+            opens_at: Timestamp(0),
+            closes_at: Timestamp(0),
+            late_payment: LatePaymentPolicy::default(),
+        };
+        self.client.create_product(spec).await?;
+        Ok(product)
+    }
+
+    /// A new product with more units than anybody can ask for.
+    ///
+    /// # Errors
+    /// If the cluster does not take it.
+    pub async fn plenty(&self, ttl: Millis) -> Result<ProductId, CliError> {
+        self.product(Quantity(MAX_STOCK), ttl).await
+    }
+
+    /// A new product with one unit, and that one sold.
+    ///
+    /// # Errors
+    /// If the cluster does not take it.
+    pub async fn sold_out(&self) -> Result<ProductId, CliError> {
+        let product = self.product(Quantity(1), Millis(60_000)).await?;
+        let (reservation, user) = (entropy::reservation_id(), UserId(1));
+        self.client.reserve(Reserve { product, reservation, user, quantity: Quantity(1), ttl: Millis(0) }).await?;
+        self.client.confirm(Target { product, reservation, user }).await?;
+        Ok(product)
+    }
+
+    /// Ends what was started.
+    ///
+    /// # Errors
+    /// If a server did not end in good order.
+    pub async fn close(self) -> Result<(), CliError> {
+        self.client.close().await;
+        if let Some(cluster) = &self.cluster {
+            cluster.shutdown().await?;
+        }
+        drop(self.folder);
+        Ok(())
+    }
+}
+
+fn temporary_folder(under: Option<&Path>) -> Result<TempDir, CliError> {
+    let folder = match under {
+        Some(under) => tempfile::Builder::new().prefix("doorbuster-bench-").tempdir_in(under),
+        None => tempfile::tempdir(),
+    };
+    folder.map_err(|error| CliError::failed(format!("no temporary folder for the servers' data: {error}; try --data")))
+}
+
+async fn spawn(nodes: u16, place: &PlaceArgs, folder: &Path) -> Result<Cluster, CliError> {
+    if ![1, 3, 5].contains(&nodes) {
+        return Err(CliError::usage(format!("--spawn {nodes}: a cluster has 1, 3 or 5 nodes")));
+    }
+    let binary = std::env::current_exe()
+        .map_err(|error| CliError::failed(format!("cannot find this program's file: {error}")))?;
+    let durability = match place.durability {
+        Durability::Disk => "disk",
+        Durability::Memory => "memory",
+    };
+    let delay = i64::try_from(place.sync_delay.0.saturating_mul(1000)).unwrap_or(i64::MAX);
+    let config = ClusterConfig { nodes, ..ClusterConfig::new(binary, folder) }
+        .with("durability", durability)
+        .with("segment_bytes", 64 << 20)
+        .with("sync_delay_us", delay);
+    // Children run where the thread ran that started them.
+    let pinned = place.server_cpus.as_ref().map(Pinned::to).transpose()?;
+    let cluster = Cluster::start(config).await;
+    drop(pinned);
+    cluster
+}
+
+/// The way to a shard's leader.
+#[derive(Clone, Debug)]
+pub struct Guide {
+    client: Client,
+    config: Config,
+    shard: ShardId,
+}
+
+impl Guide {
+    /// A connection to the leader, its handshake done and what came behind it in `input`; `None` if there is no leader, or
+    /// it cannot be reached now.
+    ///
+    /// # Errors
+    /// The node does not take this client.
+    pub async fn dial(&self, input: &mut BytesMut) -> Result<Option<TcpStream>, CliError> {
+        let Some(address) = self.leader().await else { return Ok(None) };
+        let Ok(mut stream) = TcpStream::connect(&address).await else { return Ok(None) };
+        let _ = stream.set_nodelay(true);
+        let hello = Hello {
+            versions: VERSION..=VERSION,
+            cluster: self.config.cluster.clone(),
+            credential: self.config.credential.clone().unwrap_or_default(),
+            client: self.config.name.clone(),
+        };
+        let mut bytes = Vec::new();
+        encode_hello(&hello, &mut bytes);
+        if stream.write_all(&bytes).await.is_err() {
+            return Ok(None);
+        }
+        loop {
+            let welcome = decode_welcome(input)
+                .map_err(|error| CliError::failed(format!("{address} does not keep to the protocol: {error}")))?;
+            match welcome {
+                Some((WelcomeOrFailure::Welcome(_), taken)) => {
+                    input.advance(taken);
+                    return Ok(Some(stream));
+                }
+                Some((WelcomeOrFailure::Refused(failure), _)) => {
+                    return Err(CliError::usage(format!("{address} does not take this client: {failure}")));
+                }
+                None if matches!(stream.read_buf(input).await, Ok(1..)) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Where the node is that says of itself that it leads; all are asked at once.
+    async fn leader(&self) -> Option<String> {
+        let nodes = self.client.nodes();
+        let looks = nodes.into_iter().map(|node| async move {
+            let status = tokio::time::timeout(LOOK, self.client.status(node.node)).await.ok()?.ok()?;
+            let leads = status.shards.iter().any(|replica| replica.shard == self.shard && replica.leading);
+            leads.then_some(node.address)
+        });
+        let mut looks: futures_util::stream::FuturesUnordered<_> = looks.collect();
+        while let Some(found) = futures_util::StreamExt::next(&mut looks).await {
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+}

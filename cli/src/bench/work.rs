@@ -1,0 +1,136 @@
+//! What is asked for, over and over: a workload as numbered operations of one hot product. Any number of connections
+//! take the next number from one counter, and build the same request from it however often it has to be sent.
+
+use doorbuster_protocol::command::{Command, Reserve, Target};
+use doorbuster_protocol::failure::{Failure, Refusal};
+use doorbuster_protocol::reply::{Answer, Reply, ReservationState};
+use doorbuster_protocol::request::RequestBody;
+use doorbuster_protocol::types::{Millis, ProductId, Quantity, ReservationId, UserId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What each operation asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// A unit of a product that is sold out; each time another user under another id.
+    Refusal,
+    /// A unit of a product that has enough; each time another user under another id.
+    Unit,
+    /// That the reservation of this number be sold.
+    Confirmation,
+    /// That the reservation of this number be given back.
+    Release,
+}
+
+/// A workload; clones take their operations from one counter.
+#[derive(Clone, Debug)]
+pub struct Work {
+    ask: Ask,
+    product: ProductId,
+    /// High half of every id, so that two benches never share one.
+    series: u64,
+    next: Arc<AtomicU64>,
+    /// Operations beyond are not there to be asked for.
+    end: u64,
+}
+
+impl Work {
+    /// Operations without an end.
+    #[must_use]
+    pub fn endless(ask: Ask, product: ProductId, series: u64) -> Self {
+        Self::of(ask, product, series, u64::MAX)
+    }
+
+    /// So many operations.
+    #[must_use]
+    pub fn of(ask: Ask, product: ProductId, series: u64, end: u64) -> Self {
+        Self { ask, product, series, next: Arc::default(), end }
+    }
+
+    /// The next operation's number, until there is none.
+    #[must_use]
+    pub fn next(&self) -> Option<u64> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        (number < self.end).then_some(number)
+    }
+
+    /// What operation `number` asks; the same each time.
+    #[must_use]
+    pub fn request(&self, number: u64) -> RequestBody {
+        let id = u128::from(self.series) << 64 | u128::from(spread(number));
+        let (product, reservation, user) = (self.product, ReservationId(id), UserId(id));
+        let target = Target { product, reservation, user };
+        RequestBody::Command(match self.ask {
+            Ask::Refusal | Ask::Unit => {
+                Command::Reserve(Reserve { product, reservation, user, quantity: Quantity(1), ttl: Millis(0) })
+            }
+            Ask::Confirmation => Command::Confirm(target),
+            Ask::Release => Command::Release(target),
+        })
+    }
+
+    /// `None` if this is the answer that the workload is about, else a name for what came instead.
+    #[must_use]
+    pub fn judge(&self, answer: &Answer) -> Option<&'static str> {
+        match (self.ask, answer) {
+            (Ask::Refusal, Err(Failure::Refused(Refusal::SoldOut))) => None,
+            (_, Err(failure)) => Some(failure.code().name()),
+            (ask, Ok(Reply::Reservation(reply))) if Some(reply.reservation.state) == ask.outcome() => None,
+            (_, Ok(Reply::Reservation(reply))) => Some(reply.reservation.state.name()),
+            (_, Ok(_)) => Some("another kind of answer"),
+        }
+    }
+}
+
+impl Ask {
+    const fn outcome(self) -> Option<ReservationState> {
+        match self {
+            Self::Refusal => None,
+            Self::Unit => Some(ReservationState::Held),
+            Self::Confirmation => Some(ReservationState::Confirmed),
+            Self::Release => Some(ReservationState::Released),
+        }
+    }
+}
+
+/// Numbers in another order, each once (SplitMix64's finaliser), so that ids in a row do not look like it.
+const fn spread(number: u64) -> u64 {
+    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ number >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn numbers_are_given_out_once_and_end() {
+        let work = Work::of(Ask::Unit, ProductId(1), 7, 3);
+        let other = work.clone();
+        assert_eq!([work.next(), other.next(), work.next(), other.next()], [Some(0), Some(1), Some(2), None]);
+    }
+
+    #[test]
+    fn a_number_is_one_reservation_whatever_is_asked_of_it() {
+        let id = |ask: Ask, number| match Work::endless(ask, ProductId(1), 7).request(number) {
+            RequestBody::Command(Command::Reserve(reserve)) => reserve.reservation,
+            RequestBody::Command(Command::Confirm(target) | Command::Release(target)) => target.reservation,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(id(Ask::Unit, 5), id(Ask::Confirmation, 5));
+        assert_eq!(id(Ask::Unit, 5), id(Ask::Release, 5));
+        let ids: BTreeSet<_> = (0..10_000).map(|number| id(Ask::Unit, number)).collect();
+        assert_eq!(ids.len(), 10_000);
+    }
+
+    #[test]
+    fn other_answers_are_named() {
+        let work = |ask| Work::endless(ask, ProductId(1), 7);
+        let sold_out = Err(Failure::Refused(Refusal::SoldOut));
+        assert_eq!(work(Ask::Refusal).judge(&sold_out), None);
+        assert_eq!(work(Ask::Unit).judge(&sold_out), Some("sold_out"));
+        assert_eq!(work(Ask::Unit).judge(&Err(Failure::Busy { retry_after: Millis(5) })), Some("busy"));
+    }
+}

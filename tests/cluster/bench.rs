@@ -1,0 +1,94 @@
+//! `doorbuster bench` as a capacity planner runs it: its figures are of what happened, and nothing is hidden by it.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use doorbuster_tests::binary::binary;
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::sale::Sale;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_workload_gets_the_answers_that_it_is_about() {
+    for work in ["refuse", "reserve", "confirm", "release"] {
+        let prepared: &[&str] = if matches!(work, "confirm" | "release") { &["--prepared", "20000"] } else { &[] };
+        let place = ["--spawn", "1", "--durability", "memory", "--connections", "4", "--depth", "16"];
+        let report =
+            bench(&[&[work], &place[..], prepared, &["--duration", "500ms", "--warm-up", "0ms"]].concat()).await;
+        let result = &report["result"];
+        assert!(result["measured"].as_u64().is_some_and(|count| count >= 1000), "{work}: {report:#}");
+        assert_eq!(result["other_answers"], Value::Object(serde_json::Map::new()), "{work}");
+        let (p50, max) = (result["latency_us"]["p50"].as_f64(), result["latency_us"]["max"].as_f64());
+        assert!(p50.is_some_and(|p50| p50 > 0.0) && p50 <= max, "{work}: {report:#}");
+        let full = report["processors"]["full"].as_str().unwrap_or_default();
+        assert!(["neither", "servers", "generator", "both", "machine"].contains(&full), "{work}: {report:#}");
+        assert!(report["processors"]["servers_share"].as_f64().is_some_and(|share| share > 0.0), "{work}: {report:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_loop_measures_all_that_was_due_though_the_leader_is_killed() {
+    let sale = Sale::start().await;
+    let nodes = sale.cluster.client_addresses().join(",");
+    let secret = sale.cluster.credential_file();
+    let measured = tokio::spawn({
+        let arguments =
+            with_cluster(&["reserve", "--rate", "2000", "--duration", "8s"], &nodes, sale.cluster.name(), &secret);
+        async move { bench(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await }
+    });
+    // The bench's product is the newest; its shard's leader goes while it is measured.
+    let (leader, count) = loop {
+        let products = sale.client.products().await.unwrap_or_default();
+        if let Some(product) = products.iter().find(|product| product.spec.name == "bench" && product.held.get() > 5000)
+        {
+            let shard = doorbuster_protocol::types::shard_of(product.spec.product, sale.client.shards());
+            let leader = sale.cluster.leader(&sale.client, shard, Duration::from_secs(10)).await;
+            break (leader.expect("it has one"), product.held);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    sale.cluster.kill(leader).expect("it runs");
+    let report = measured.await.expect("it ends");
+    let result = &report["result"];
+    assert_eq!(result["measured"], 16_000, "killed with {count} held: {report:#}");
+    assert!(result["connections_lost"].as_u64().is_some_and(|lost| lost > 0), "{report:#}");
+    let longest = result["latency_us"]["max"].as_f64().unwrap_or_default();
+    assert!(longest > 100_000.0, "an election takes longer than {longest} us: the outage is hidden");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_measured_is_refused_with_the_flag_to_change() {
+    for (arguments, named) in [
+        (&["reserve", "--spawn", "2"][..], "--spawn 2"),
+        (&["reserve", "--spawn", "1", "--threads", "2", "--connections", "1"], "--threads 2"),
+        (&["reserve", "--spawn", "1", "--duration", "1ms"], "--duration"),
+        (&["reserve", "--spawn", "1", "--server-cpus", "x"], "--server-cpus"),
+        (&["reserve", "--spawn", "1", "--server-cpus", "1000"], "1000"),
+        (&["reserve", "--depth", "4", "--rate", "5"], "--rate"),
+        (&["refuse", "--durability", "memory"], "--spawn"),
+    ] {
+        let output = Command::new(binary()).arg("bench").args(arguments).output().await.expect("the binary runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(named), "{arguments:?}: {said}");
+    }
+}
+
+/// Runs it to a good end, and returns its report.
+async fn bench(arguments: &[&str]) -> Value {
+    let mut command = Command::new(binary());
+    command.arg("bench").args(arguments).arg("--json").stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(120), command.output()).await;
+    let output = output.expect("it ends in time").expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    serde_json::from_slice(&output.stdout).expect("a JSON document")
+}
+
+fn with_cluster(arguments: &[&str], nodes: &str, cluster: &str, secret: &Path) -> Vec<String> {
+    let secret = secret.display().to_string();
+    let place = ["--nodes", nodes, "--cluster", cluster, "--credential-file", &secret];
+    arguments.iter().chain(&place).map(|argument| (*argument).to_owned()).collect()
+}
