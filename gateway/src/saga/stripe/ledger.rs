@@ -6,7 +6,7 @@
 //! for our payments only, some 300 bytes each.
 //!
 //! Stripe allows 25 requests a second of one kind, and 25 of all kinds in a sandbox; gateways that sell need them more, so
-//! an account is asked [`PER_SECOND`] times at most, one request after the other.
+//! an account is asked five times a second at most, one request after the other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
