@@ -83,14 +83,15 @@ fn put(bug: Bug) -> Result<(), String> {
 }
 
 fn rebuild() -> Result<bool, String> {
-    let mut arguments = vec!["run", "--locked"];
+    // Where this was started, so that a report's path is where its caller says.
+    let mut arguments = vec!["run", "--locked", "--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")];
     if !cfg!(debug_assertions) {
         arguments.push("--release");
     }
     arguments.extend(["-p", "doorbuster-tests", "--features", "planted", "--bin", "sim", "--"]);
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let given: Vec<String> = std::env::args().skip(1).collect();
-    let ended = Command::new(&cargo).current_dir(env!("CARGO_MANIFEST_DIR")).args(&arguments).args(&given).status();
+    let ended = Command::new(&cargo).args(&arguments).args(&given).status();
     let ended = ended.map_err(|error| {
         format!("{cargo}: {error}; run it yourself: cargo {} {}", arguments.join(" "), given.join(" "))
     })?;
