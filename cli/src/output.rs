@@ -71,3 +71,27 @@ pub fn facts() -> Table {
 pub fn pretty(value: &Value) -> String {
     format!("{value:#}")
 }
+
+/// A whole number with its thousands set apart.
+#[must_use]
+pub fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!([7.4, 1_000.0, 1_234_567.0].map(grouped), ["7", "1,000", "1,234,567"]);
+    }
+}

@@ -29,6 +29,42 @@ async fn each_workload_gets_the_answers_that_it_is_about() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_meanwhile_is_told() {
+    let short = ["--durability", "memory", "--duration", "3s", "--warm-up", "200ms"];
+    let storm = [&["expiry-storm", "--spawn", "1", "--due", "5000", "--due-rate", "2000", "--rate", "200"], &short[..]]
+        .concat();
+    let report = bench(&storm).await;
+    let (back, late) = (&report["came_back"], report["came_back"]["last_after_deadline_ms"].as_f64());
+    assert_eq!((&back["units"], &report["result"]["measured"]), (&Value::from(5000), &Value::from(600)), "{report:#}");
+    let seconds = back["seconds"].as_f64().unwrap_or_default();
+    assert!(seconds >= 0.99, "their deadlines are a second apart: {report:#}");
+    assert!(late.is_some_and(|late| (0.0..2_000.0).contains(&late)), "{report:#}");
+
+    let report = bench(&[&["failover", "--spawn", "3", "--rate", "200"], &short[..]].concat()).await;
+    assert_eq!(report["result"]["measured"], 600, "{report:#}");
+    assert!(report["killed"]["node"].as_u64().is_some_and(|node| (1..=3).contains(&node)), "{report:#}");
+    assert!(report["result"]["latency_us"]["max"].as_f64().is_some_and(|longest| longest > 100_000.0), "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_highest_rate_that_meets_an_objective_is_looked_for() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let page = folder.path().join("page.html").display().to_string();
+    let search =
+        ["reserve", "--spawn", "1", "--durability", "memory", "--find-capacity", "--slo-p99", "50ms", "--rate", "400"];
+    let report = bench(&[&search[..], &["--duration", "200ms", "--warm-up", "0ms", "--report", &page]].concat()).await;
+    let steps = report["capacity"].as_array().cloned().unwrap_or_default();
+    let met =
+        |wanted: bool| steps.iter().filter(move |step| step["met"] == wanted).filter_map(|step| step["rate"].as_f64());
+    let (best, worst) = (met(true).fold(0.0, f64::max), met(false).fold(f64::MAX, f64::min));
+    assert!(best > 0.0 && worst / best <= 1.05, "{report:#}");
+    let rate = report["result"]["ops_per_second"].as_f64().unwrap_or_default();
+    assert!(rate >= best * 0.97, "the report is not that of the best rate, {best}: {report:#}");
+    let page = std::fs::read_to_string(&page).expect("the page was written");
+    assert_eq!(page.matches("<svg").count(), 4, "three plots of the best run, and the search's");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_loop_measures_all_that_was_due_though_the_leader_is_killed() {
     let sale = Sale::start().await;
     let nodes = sale.cluster.client_addresses().join(",");
@@ -68,6 +104,9 @@ async fn what_cannot_be_measured_is_refused_with_the_flag_to_change() {
         (&["reserve", "--spawn", "1", "--server-cpus", "1000"], "1000"),
         (&["reserve", "--depth", "4", "--rate", "5"], "--rate"),
         (&["refuse", "--durability", "memory"], "--spawn"),
+        (&["failover", "--spawn", "1"], "--spawn 3"),
+        (&["failover", "--spawn", "3", "--find-capacity"], "--find-capacity"),
+        (&["reserve", "--find-capacity", "--depth", "2"], "--depth"),
     ] {
         let output = Command::new(binary()).arg("bench").args(arguments).output().await.expect("the binary runs");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

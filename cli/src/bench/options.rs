@@ -68,6 +68,12 @@ pub struct LoadArgs {
     /// Processors that the generator runs on, like 1 or 2-3
     #[arg(long, value_name = "CPUS")]
     pub generator_cpus: Option<Cpus>,
+    /// Look for the highest rate whose p99 is within --slo-p99: steps of --duration each, from --rate (or 10,000/s) on
+    #[arg(long)]
+    pub find_capacity: bool,
+    /// The objective of --find-capacity
+    #[arg(long, default_value = "10ms", value_parser = parse_duration, value_name = "DURATION")]
+    pub slo_p99: Millis,
     /// Write a page with plots to this file, too
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -100,6 +106,9 @@ impl LoadArgs {
                 self.threads, self.threads
             )));
         }
+        if self.find_capacity && self.depth > 1 {
+            return Err(CliError::usage("--depth: --find-capacity offers rates, in an open loop; leave --depth out"));
+        }
         debug_assert!(usize::from(self.depth) <= MAX_IN_FLIGHT_PER_CONNECTION);
         Ok(())
     }
@@ -109,6 +118,10 @@ impl LoadArgs {
     pub fn describe(&self) -> String {
         let connections = self.connections;
         match self.rate {
+            _ if self.find_capacity => format!(
+                "open loop over {connections} connections, the highest rate with a p99 of at most {} ms",
+                self.slo_p99.0
+            ),
             Some(rate) => format!("open loop: {rate} operations/s over {connections} connections"),
             None => format!("closed loop: {connections} connections, {} under way on each", self.depth),
         }

@@ -9,6 +9,11 @@ use std::path::Path;
 
 const SIZE: (u32, u32) = (860, 320);
 
+/// Colours of lines.
+pub const ORANGE: RGBColor = RGBColor(220, 120, 0);
+/// The one that most plots begin with.
+pub use plotters::style::BLUE;
+
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:900px;margin:2em auto;padding:0 1em;color:#1c2733}\
     h1{font-size:1.6em;margin-bottom:0}h2{font-size:1.15em;margin:1.8em 0 .3em}p{margin:.3em 0}\
     .lead{font-size:1.9em;font-weight:600;margin:.4em 0 0}table{border-collapse:collapse;width:100%}\
@@ -81,18 +86,18 @@ pub fn plots_of(result: &Value) -> Result<Vec<(String, String)>, CliError> {
     let throughput = [Line { name: "operations/s", color: BLUE, points: series("ops_per_second", 1.0) }];
     let latency = [
         Line { name: "p50", color: BLUE, points: series("p50_us", 1e-3) },
-        Line { name: "p99", color: RGBColor(220, 120, 0), points: series("p99_us", 1e-3) },
+        Line { name: "p99", color: ORANGE, points: series("p99_us", 1e-3) },
         Line { name: "longest", color: RED, points: series("max_us", 1e-3) },
     ];
     let percentiles = result["percentiles"].as_array().cloned().unwrap_or_default();
     let curve = percentiles.iter().filter_map(|point| Some((point[0].as_f64()?, point[1].as_f64()? / 1000.0)));
     let curve = [Line { name: "latency", color: BLUE, points: curve.collect() }];
     Ok(vec![
-        ("Operations a second, over time (s)".to_owned(), plot(&throughput, &Axes::linear())?),
-        ("Latency in ms, over time (s)".to_owned(), plot(&latency, &Axes { log_y: true, ..Axes::linear() })?),
+        ("Operations a second, over time (s)".to_owned(), plot(&throughput, Axes::linear())?),
+        ("Latency in ms, over time (s)".to_owned(), plot(&latency, Axes { log_y: true, ..Axes::linear() })?),
         (
             "Latency in ms, of all but one in so many operations".to_owned(),
-            plot(&curve, &Axes { log_x: true, log_y: true })?,
+            plot(&curve, Axes { log_x: true, log_y: true })?,
         ),
     ])
 }
@@ -118,7 +123,7 @@ impl Axes {
 ///
 /// # Errors
 /// If they cannot be drawn.
-pub fn plot(lines: &[Line], axes: &Axes) -> Result<String, CliError> {
+pub fn plot(lines: &[Line], axes: Axes) -> Result<String, CliError> {
     let ends = |pick: fn(&(f64, f64)) -> f64, log: bool| {
         let values = lines.iter().flat_map(|line| line.points.iter().map(pick)).filter(|value| value.is_finite());
         let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)));

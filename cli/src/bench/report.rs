@@ -1,13 +1,19 @@
 //! What a bench prints: a table for people, one document for programs.
 
+use super::capacity::Step;
 use super::cpu::Shares;
+use super::event::Aftermath;
 use super::options::{Durability, LoadArgs, PlaceArgs};
-use super::page::{Page, plots_of};
+use super::page::{Axes, BLUE, Line, ORANGE, Page, plot, plots_of};
 use super::recorder::Recorder;
 use crate::error::CliError;
-use crate::output::{Output, facts};
+use crate::output::{Output, facts, grouped};
+use doorbuster_protocol::types::Millis;
 use serde_json::{Value, json};
 use std::path::Path;
+
+/// A rate was kept up with if so much of it was answered in the time that was measured.
+const KEPT_UP: f64 = 0.97;
 
 /// A bench's figures and what they were measured with.
 pub struct Report {
@@ -16,13 +22,45 @@ pub struct Report {
     place: PlaceArgs,
     recorder: Recorder,
     shares: Shares,
+    aftermath: Aftermath,
+    /// Rates that were tried, if the capacity was looked for.
+    steps: Vec<Step>,
 }
 
 impl Report {
     /// Of one run.
     #[must_use]
     pub fn new(work: &str, load: &LoadArgs, place: &PlaceArgs, recorder: Recorder, shares: Shares) -> Self {
-        Self { work: work.to_owned(), load: load.clone(), place: place.clone(), recorder, shares }
+        Self {
+            work: work.to_owned(),
+            load: load.clone(),
+            place: place.clone(),
+            recorder,
+            shares,
+            aftermath: Aftermath::default(),
+            steps: Vec::new(),
+        }
+    }
+
+    /// The same, in which something happened.
+    #[must_use]
+    pub fn with(self, aftermath: Aftermath) -> Self {
+        Self { aftermath, ..self }
+    }
+
+    /// The same after these rates were tried.
+    #[must_use]
+    pub fn with_steps(self, steps: Vec<Step>) -> Self {
+        Self { steps, ..self }
+    }
+
+    /// How this rate did against an objective for p99.
+    #[must_use]
+    pub fn step(&self, rate: f64, slo: Millis) -> Step {
+        let (p50, p99) = (self.recorder.quantile(0.5), self.recorder.quantile(0.99));
+        let answered = self.recorder.per_second();
+        let met = self.verdict().is_ok() && p99 <= slo.0 * 1_000_000 && answered >= rate * KEPT_UP;
+        Step { rate, answered, p50, p99, met }
     }
 
     /// Prints it.
@@ -40,6 +78,12 @@ impl Report {
             let list: Vec<String> = failures.iter().map(|(name, count)| format!("{count} {name}")).collect();
             return Err(CliError::wrong(format!("not everything was answered as expected: {}", list.join(", "))));
         }
+        if let Some(wrong) = &self.aftermath.wrong {
+            return Err(CliError::wrong(wrong.clone()));
+        }
+        if !self.steps.is_empty() && !self.steps.iter().any(|step| step.met) {
+            return Err(CliError::wrong(format!("no rate had a p99 of at most {} ms", self.load.slo_p99.0)));
+        }
         if self.recorder.measured() == 0 {
             return Err(CliError::wrong("nothing was answered in the time that was measured"));
         }
@@ -51,17 +95,24 @@ impl Report {
     /// # Errors
     /// If the file cannot be written.
     pub fn write_page(&self, path: &Path) -> Result<(), CliError> {
-        let page = Page {
-            title: format!("doorbuster bench {}", self.work),
-            lead: format!(
-                "{} operations/s, p99 {}",
-                grouped(self.recorder.per_second()),
-                milliseconds(self.recorder.quantile(0.99))
-            ),
-            facts: self.facts(),
-            plots: plots_of(&self.recorder.json())?,
+        let (rate, p99) = (grouped(self.recorder.per_second()), milliseconds(self.recorder.quantile(0.99)));
+        let mut plots = plots_of(&self.recorder.json())?;
+        if !self.steps.is_empty() {
+            plots.insert(0, ("p99 in ms, by operations a second that were offered".to_owned(), self.capacity_curve()?));
+        }
+        let title = format!("doorbuster bench {}", self.work);
+        Page { title, lead: format!("{rate} operations/s, p99 {p99}"), facts: self.facts(), plots }.write(path)
+    }
+
+    fn capacity_curve(&self) -> Result<String, CliError> {
+        let mut steps = self.steps.clone();
+        steps.sort_by(|one, other| one.rate.total_cmp(&other.rate));
+        let line = |name, color, pick: fn(&Step) -> u64| {
+            let points = steps.iter().map(|step| (step.rate, pick(step) as f64 / 1e6)).collect();
+            Line { name, color, points }
         };
-        page.write(path)
+        let lines = [line("p50", BLUE, |step| step.p50), line("p99", ORANGE, |step| step.p99)];
+        plot(&lines, Axes { log_x: true, log_y: true })
     }
 
     fn table(&self) -> String {
@@ -97,6 +148,7 @@ impl Report {
         if resent + lost > 0 {
             facts.push(("sent again".to_owned(), format!("{resent}, {lost} connections lost")));
         }
+        facts.extend(self.aftermath.rows.clone());
         facts.extend(self.shares.rows());
         facts.push(("machine".to_owned(), machine()));
         facts
@@ -123,7 +175,7 @@ impl Report {
 
     fn json(&self) -> Value {
         let (load, place) = (&self.load, &self.place);
-        json!({
+        let mut report = json!({
             "work": self.work,
             "settings": {
                 "spawned_nodes": place.spawn, "cluster": self.cluster(), "connections": load.connections,
@@ -135,8 +187,13 @@ impl Report {
                 "generator_cpus": load.generator_cpus.as_ref().map(ToString::to_string),
             },
             "result": self.recorder.json(),
+            "capacity": self.steps.iter().map(Step::json).collect::<Vec<_>>(),
             "processors": self.shares.json(), "machine": machine(),
-        })
+        });
+        if let Some((name, value)) = &self.aftermath.field {
+            report[*name] = value.clone();
+        }
+        report
     }
 }
 
@@ -159,27 +216,4 @@ fn machine() -> String {
 
 fn milliseconds(ns: u64) -> String {
     format!("{:.3} ms", ns as f64 / 1e6)
-}
-
-/// A whole number with its thousands set apart.
-fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!([7.4, 1_000.0, 1_234_567.0].map(grouped), ["7", "1,000", "1,234,567"]);
-    }
 }

@@ -58,6 +58,11 @@ impl Site {
         &self.client
     }
 
+    /// The cluster, if it was started for the bench.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
+    }
+
     /// How to find the leader of that product's shard.
     pub fn guide(&self, product: ProductId) -> Guide {
         let shard = shard_of(product, self.client.shards());
@@ -71,12 +76,26 @@ impl Site {
         Some((Used::by(&pids), self.server_cpus.as_ref().map(Cpus::count)))
     }
 
-    /// A new product with so many units on sale, held for `ttl`.
+    /// A new product with more units than anybody can ask for.
     ///
     /// # Errors
     /// If the cluster does not take it.
-    pub async fn product(&self, stock: Quantity, ttl: Millis) -> Result<ProductId, CliError> {
-        let product = ProductId(entropy::number() | 1);
+    pub async fn plenty(&self, ttl: Millis) -> Result<ProductId, CliError> {
+        self.product(ProductId(entropy::number() | 1), Quantity(MAX_STOCK), ttl).await
+    }
+
+    /// The same on the shard of another product.
+    ///
+    /// # Errors
+    /// If the cluster does not take it.
+    pub async fn plenty_beside(&self, other: ProductId, ttl: Millis) -> Result<ProductId, CliError> {
+        let shard = |product| shard_of(product, self.client.shards());
+        let mut ids = std::iter::repeat_with(|| ProductId(entropy::number() | 1));
+        let id = ids.find(|id| *id != other && shard(*id) == shard(other));
+        self.product(id.unwrap_or(other), Quantity(MAX_STOCK), ttl).await
+    }
+
+    async fn product(&self, product: ProductId, stock: Quantity, ttl: Millis) -> Result<ProductId, CliError> {
         let spec = ProductSpec {
             product,
             name: "bench".to_owned(),
@@ -95,20 +114,12 @@ impl Site {
         Ok(product)
     }
 
-    /// A new product with more units than anybody can ask for.
-    ///
-    /// # Errors
-    /// If the cluster does not take it.
-    pub async fn plenty(&self, ttl: Millis) -> Result<ProductId, CliError> {
-        self.product(Quantity(MAX_STOCK), ttl).await
-    }
-
     /// A new product with one unit, and that one sold.
     ///
     /// # Errors
     /// If the cluster does not take it.
     pub async fn sold_out(&self) -> Result<ProductId, CliError> {
-        let product = self.product(Quantity(1), Millis(60_000)).await?;
+        let product = self.product(ProductId(entropy::number() | 1), Quantity(1), Millis(60_000)).await?;
         let (reservation, user) = (entropy::reservation_id(), UserId(1));
         self.client.reserve(Reserve { product, reservation, user, quantity: Quantity(1), ttl: Millis(0) }).await?;
         self.client.confirm(Target { product, reservation, user }).await?;

@@ -1,11 +1,13 @@
 //! What is asked for, over and over: a workload as numbered operations of one hot product. Any number of connections
 //! take the next number from one counter, and build the same request from it however often it has to be sent.
 
+use crate::clock;
 use doorbuster_protocol::command::{Command, Reserve, Target};
 use doorbuster_protocol::failure::{Failure, Refusal};
+use doorbuster_protocol::limits::MIN_TTL;
 use doorbuster_protocol::reply::{Answer, Reply, ReservationState};
 use doorbuster_protocol::request::RequestBody;
-use doorbuster_protocol::types::{Millis, ProductId, Quantity, ReservationId, UserId};
+use doorbuster_protocol::types::{Millis, ProductId, Quantity, ReservationId, Timestamp, UserId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,6 +18,15 @@ pub enum Ask {
     Refusal,
     /// A unit of a product that has enough; each time another user under another id.
     Unit,
+    /// The same, held until a moment of its own: their deadlines are spread evenly over some time.
+    UnitUntil {
+        /// The first deadline.
+        at: Timestamp,
+        /// From the first to behind the last.
+        spread: Millis,
+        /// How many there are.
+        of: u64,
+    },
     /// That the reservation of this number be sold.
     Confirmation,
     /// That the reservation of this number be given back.
@@ -54,6 +65,24 @@ impl Work {
         (number < self.end).then_some(number)
     }
 
+    /// Of which product.
+    #[must_use]
+    pub const fn product(&self) -> ProductId {
+        self.product
+    }
+
+    /// How many operations were taken.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.next.load(Ordering::Relaxed).min(self.end)
+    }
+
+    /// Whether all operations were taken.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.next.load(Ordering::Relaxed) >= self.end
+    }
+
     /// What operation `number` asks; the same each time.
     #[must_use]
     pub fn request(&self, number: u64) -> RequestBody {
@@ -61,8 +90,9 @@ impl Work {
         let (product, reservation, user) = (self.product, ReservationId(id), UserId(id));
         let target = Target { product, reservation, user };
         RequestBody::Command(match self.ask {
-            Ask::Refusal | Ask::Unit => {
-                Command::Reserve(Reserve { product, reservation, user, quantity: Quantity(1), ttl: Millis(0) })
+            Ask::Refusal | Ask::Unit | Ask::UnitUntil { .. } => {
+                let ttl = self.ask.ttl(number);
+                Command::Reserve(Reserve { product, reservation, user, quantity: Quantity(1), ttl })
             }
             Ask::Confirmation => Command::Confirm(target),
             Ask::Release => Command::Release(target),
@@ -83,10 +113,17 @@ impl Work {
 }
 
 impl Ask {
+    /// How long the reservation of this number is held; 0 is as long as the product says.
+    fn ttl(self, number: u64) -> Millis {
+        let Self::UnitUntil { at, spread, of } = self else { return Millis(0) };
+        let own = Millis(spread.0 * (number % of) / of);
+        Millis(Timestamp(at.0 + own.0).since(clock::wall()).0.max(MIN_TTL.0))
+    }
+
     const fn outcome(self) -> Option<ReservationState> {
         match self {
             Self::Refusal => None,
-            Self::Unit => Some(ReservationState::Held),
+            Self::Unit | Self::UnitUntil { .. } => Some(ReservationState::Held),
             Self::Confirmation => Some(ReservationState::Confirmed),
             Self::Release => Some(ReservationState::Released),
         }
@@ -110,6 +147,7 @@ mod tests {
         let work = Work::of(Ask::Unit, ProductId(1), 7, 3);
         let other = work.clone();
         assert_eq!([work.next(), other.next(), work.next(), other.next()], [Some(0), Some(1), Some(2), None]);
+        assert!(work.has_ended() && other.has_ended());
     }
 
     #[test]

@@ -1,0 +1,232 @@
+//! The workloads: what each can be told, and the state that it begins with.
+
+use super::event::Event;
+use super::generator::{Load, Rhythm};
+use super::options::{LoadArgs, PlaceArgs};
+use super::progress::Progress;
+use super::recorder::Window;
+use super::site::Site;
+use super::work::{Ask, Work};
+use crate::error::CliError;
+use crate::names::parse_duration;
+use crate::{clock, entropy};
+use clap::{Args, Subcommand};
+use doorbuster_protocol::types::{Millis, ProductId, Timestamp};
+use std::time::{Duration, Instant};
+
+/// Reservations are prepared over so many connections, each with so many under way.
+const PREPARING: (u16, u16) = (8, 512);
+/// Preparing may take so long.
+const PREPARE_WITHIN: Duration = Duration::from_secs(600);
+/// How long what is prepared is held.
+const HOUR: Millis = Millis(3_600_000);
+/// The reservations of a storm fall due within so long.
+const STORM: Millis = Millis(1000);
+
+/// What is measured.
+#[derive(Subcommand, Debug)]
+pub enum Workload {
+    /// Reserves of a product that is sold out
+    Refuse(PlainArgs),
+    /// Reserves that are all granted
+    Reserve(HoldArgs),
+    /// Reservations that are sold
+    Confirm(PreparedArgs),
+    /// Reservations that are given back
+    Release(PreparedArgs),
+    /// Reserves that are all granted, while as many reservations fall due within one second
+    ExpiryStorm(StormArgs),
+    /// Reserves that are all granted, and the leader is killed in the middle (with --spawn 3 or 5)
+    Failover(HoldArgs),
+}
+
+/// Nothing but the load and the place.
+#[derive(Args, Debug)]
+pub struct PlainArgs {
+    #[command(flatten)]
+    pub load: LoadArgs,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// For how long, too.
+#[derive(Args, Debug)]
+pub struct HoldArgs {
+    /// How long each reservation is held
+    #[arg(long, default_value = "1h", value_parser = parse_duration, value_name = "DURATION")]
+    ttl: Millis,
+    #[command(flatten)]
+    plain: PlainArgs,
+}
+
+/// How many there are, too.
+#[derive(Args, Debug)]
+pub struct PreparedArgs {
+    /// Reservations made before; it ends when there are no more
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u32).range(1..=40_000_000))]
+    prepared: u32,
+    #[command(flatten)]
+    plain: PlainArgs,
+}
+
+/// How many fall due, too.
+#[derive(Args, Debug)]
+pub struct StormArgs {
+    /// Reservations that fall due within one second, at the beginning of what is measured
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    due: u32,
+    /// How many can surely be made a second before; they are made due accordingly later
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    due_rate: u32,
+    #[command(flatten)]
+    plain: PlainArgs,
+}
+
+/// A workload that can begin.
+pub struct Prepared {
+    /// Whose shard's leader is asked.
+    pub product: ProductId,
+    /// What is asked.
+    pub work: Work,
+    /// When the time that is measured begins, if that matters.
+    pub from: Option<Instant>,
+    /// What happens meanwhile, given the time that is measured.
+    pub event: Option<fn(&Prepared, Window) -> Event>,
+    /// A storm's product, how many of it fall due.
+    storm: Option<(ProductId, u32)>,
+}
+
+impl Workload {
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Refuse(_) => "refuse",
+            Self::Reserve(_) => "reserve",
+            Self::Confirm(_) => "confirm",
+            Self::Release(_) => "release",
+            Self::ExpiryStorm(_) => "expiry-storm",
+            Self::Failover(_) => "failover",
+        }
+    }
+
+    /// What all have.
+    #[must_use]
+    pub const fn plain(&self) -> &PlainArgs {
+        match self {
+            Self::Refuse(plain) => plain,
+            Self::Reserve(hold) | Self::Failover(hold) => &hold.plain,
+            Self::Confirm(prepared) | Self::Release(prepared) => &prepared.plain,
+            Self::ExpiryStorm(storm) => &storm.plain,
+        }
+    }
+
+    /// Whether it can be done.
+    ///
+    /// # Errors
+    /// Which flags do not go together.
+    pub fn validate(&self) -> Result<(), CliError> {
+        let PlainArgs { load, place } = self.plain();
+        load.validate()?;
+        let once = matches!(self, Self::ExpiryStorm(_) | Self::Failover(_));
+        if once && load.find_capacity {
+            return Err(CliError::usage(format!(
+                "--find-capacity: what happens in {} happens once; give a --rate",
+                self.name()
+            )));
+        }
+        if matches!(self, Self::Failover(_)) && place.spawn.is_none_or(|nodes| nodes < 3) {
+            return Err(CliError::usage("failover kills a node of its own: give --spawn 3 or --spawn 5"));
+        }
+        Ok(())
+    }
+
+    /// Makes the hot product and what the workload begins with.
+    ///
+    /// # Errors
+    /// If the cluster does not take it.
+    pub async fn prepare(&self, site: &Site) -> Result<Prepared, CliError> {
+        let series = entropy::number();
+        let plain = |product, ask| Prepared::of(product, Work::endless(ask, product, series));
+        let prepared = match self {
+            Self::Refuse(_) => plain(site.sold_out().await?, Ask::Refusal),
+            Self::Reserve(hold) => plain(site.plenty(hold.ttl).await?, Ask::Unit),
+            Self::Failover(hold) => {
+                let event = |prepared: &Prepared, window: Window| {
+                    Event::LeaderKilled(prepared.product, window.from + window.length() / 2)
+                };
+                Prepared { event: Some(event), ..plain(site.plenty(hold.ttl).await?, Ask::Unit) }
+            }
+            Self::Confirm(prepared) | Self::Release(prepared) => {
+                let ask = if matches!(self, Self::Confirm(_)) { Ask::Confirmation } else { Ask::Release };
+                let (product, count) = (site.plenty(HOUR).await?, u64::from(prepared.prepared));
+                fill(site, &Work::of(Ask::Unit, product, series, count)).await?;
+                Prepared::of(product, Work::of(ask, product, series, count))
+            }
+            Self::ExpiryStorm(storm) => storm.prepare(site, series).await?,
+        };
+        let live = self.plain().load.live;
+        if live > 0 {
+            let other = if matches!(self, Self::Refuse(_)) { site.plenty(HOUR).await? } else { prepared.product };
+            fill(site, &Work::of(Ask::Unit, other, entropy::number(), u64::from(live))).await?;
+        }
+        Ok(prepared)
+    }
+}
+
+impl Prepared {
+    const fn of(product: ProductId, work: Work) -> Self {
+        Self { product, work, from: None, event: None, storm: None }
+    }
+}
+
+impl StormArgs {
+    /// Two products of one shard: of one, reservations fall due; of the other, units are asked for meanwhile.
+    async fn prepare(&self, site: &Site, series: u64) -> Result<Prepared, CliError> {
+        let product = site.plenty(HOUR).await?;
+        let due = site.plenty_beside(product, HOUR).await?;
+        let warm_up = self.plain.load.warm_up();
+        let lead =
+            Duration::from_secs_f64(f64::from(self.due) / f64::from(self.due_rate)) + warm_up + Duration::from_secs(1);
+        let (from, at) = (clock::now() + lead, Timestamp(clock::wall().0 + millis(lead).0));
+        let count = u64::from(self.due);
+        fill(site, &Work::of(Ask::UnitUntil { at, spread: STORM, of: count }, due, entropy::number(), count)).await?;
+        if clock::now() + warm_up > from {
+            return Err(CliError::usage(format!(
+                "--due-rate {}: so many could not be made a second; give less",
+                self.due_rate
+            )));
+        }
+        let event = |prepared: &Prepared, window: Window| {
+            let (product, count) = prepared.storm.unwrap_or((prepared.product, 0));
+            let last = window.from + Duration::from_millis(STORM.0);
+            Event::Storm { product, count, first: window.from, last, until: window.until }
+        };
+        let work = Work::endless(Ask::Unit, product, series);
+        Ok(Prepared {
+            from: Some(from),
+            event: Some(event),
+            storm: Some((due, self.due)),
+            ..Prepared::of(product, work)
+        })
+    }
+}
+
+/// Does all of this work, as fast as it goes.
+async fn fill(site: &Site, work: &Work) -> Result<(), CliError> {
+    let start = clock::now();
+    let window = Window { from: start, until: start + PREPARE_WITHIN };
+    let (connections, depth) = PREPARING;
+    let load = Load { threads: 1, connections, rhythm: Rhythm::Closed(depth), cpus: None, start, window };
+    let _bar = Progress::over("preparing", work, window.until);
+    let outcome = load.run(work, &site.guide(work.product())).await?;
+    let failures = outcome.recorder.failures();
+    if work.has_ended() && failures.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::failed(format!("not all reservations to begin with could be made: {failures:?}")))
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
