@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use doorbuster_cli::demo::process::Process;
 use doorbuster_tests::binary::binary;
 use serde_json::Value;
 use tokio::process::Command;
@@ -113,6 +114,41 @@ async fn what_cannot_be_measured_is_refused_with_the_flag_to_change() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.contains(named), "{arguments:?}: {said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_leaves_neither_servers_nor_folders_behind() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().display().to_string();
+    let words = ["bench", "reserve", "--spawn", "1", "--duration", "60s", "--rate", "10", "--data", &data];
+    let mut bench = Process::start("bench", &binary(), &words.map(str::to_owned), &folder.path().join("log.txt"))
+        .expect("the binary runs");
+    let cluster = loop {
+        let folders = std::fs::read_dir(&data).expect("it is there").filter_map(Result::ok).map(|entry| entry.path());
+        let started = folders.into_iter().find(|folder| folder.join("node1/log.txt").is_file());
+        if let Some(started) = started {
+            break started;
+        }
+        assert!(bench.ended().is_none(), "it ended by itself");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    bench.interrupt().expect("it runs");
+    let ended = async {
+        while bench.ended().is_none() || cluster.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("it ends, and its folder goes with it");
+    let config = cluster.join("node1/server.toml").display().to_string();
+    assert!(!commands().any(|command| command.contains(&config)), "its server still runs");
+}
+
+/// What every process of this machine was started with.
+fn commands() -> impl Iterator<Item = String> {
+    let processes = std::fs::read_dir("/proc").expect("a Linux").filter_map(Result::ok);
+    let text =
+        |folder: &Path| std::fs::read(folder.join("cmdline")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    processes.filter_map(move |process| text(&process.path()).ok())
 }
 
 /// Runs it to a good end, and returns its report.

@@ -23,6 +23,7 @@ mod workload;
 
 use crate::error::CliError;
 use crate::output::Output;
+use crate::signals;
 use clap::Args;
 use run::Bench;
 use site::Site;
@@ -52,8 +53,16 @@ impl BenchArgs {
     }
 }
 
-/// Runs it.
+/// Runs it. Ctrl-C ends it early; servers that were started for it, and their folder, are gone then too.
 pub async fn run(args: BenchArgs, output: Output) -> Result<(), CliError> {
+    let stop = signals::shutdown()?;
+    tokio::select! {
+        done = bench(args, output) => done,
+        () = stop.cancelled() => Err(CliError::failed("stopped before the end: nothing was measured")),
+    }
+}
+
+async fn bench(args: BenchArgs, output: Output) -> Result<(), CliError> {
     let plain = args.work.plain();
     args.work.validate()?;
     let site = Site::open(&plain.place).await?;
