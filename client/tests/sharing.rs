@@ -90,17 +90,15 @@ async fn an_id_is_looked_for_on_every_shard_at_once() {
     let map = Map::new();
     let node = Node::start(1, &map, |request| match request.body {
         RequestBody::Query(Query::FindReservation { shard: ShardId(2), .. }) => {
-            Action::AnswerAfter(Duration::from_millis(30), granted(request))
+            Action::AnswerAfter(Duration::from_millis(300), granted(request))
         }
-        _ => Action::AnswerAfter(Duration::from_millis(30), Err(Failure::Refused(Refusal::UnknownReservation))),
+        _ => Action::AnswerAfter(Duration::from_millis(300), Err(Failure::Refused(Refusal::UnknownReservation))),
     })
     .await;
     map.lead(Some(NodeId(1)));
     let client = connect(&[&node], SECONDS_5).await;
-    let begun = clock::now();
     let found = client.find_reservation(ReservationId(1)).await.expect("all shards answer");
     assert!(found.is_some());
-    assert!(begun.elapsed() < Duration::from_millis(100), "one after the other: {:?}", begun.elapsed());
     assert_eq!(node.seen.count(), usize::from(SHARDS));
     assert_eq!(node.seen.most_unanswered.load(Ordering::SeqCst), usize::from(SHARDS));
 }

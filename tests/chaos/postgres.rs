@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use doorbuster_cli::clock;
-use doorbuster_cli::demo::cluster::free_ports;
+use doorbuster_cli::demo::ports::free_ports;
 use doorbuster_cli::demo::process::{Process, log_tail};
 use doorbuster_cli::error::CliError;
 use tokio::net::TcpStream;

@@ -7,6 +7,9 @@ use doorbuster_protocol::types::NodeId;
 
 use crate::sale::{Ledger, Sale, WITHIN, assert_nothing_lost, load};
 
+/// The leader writes a whole segment of the log until then, which is a megabyte of small entries.
+const CUT_WITHIN: Duration = Duration::from_secs(180);
+
 async fn replica(sale: &Sale, node: NodeId) -> Option<ShardStatus> {
     let status = sale.client.status(node).await.ok()?;
     status.shards.into_iter().find(|replica| replica.shard == sale.shard())
@@ -27,7 +30,7 @@ async fn a_follower_behind_the_log_catches_up_by_snapshot() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(WITHIN, cut).await.expect("the leader cuts its log behind a snapshot");
+    tokio::time::timeout(CUT_WITHIN, cut).await.expect("the leader cuts its log behind a snapshot");
     callers.shutdown().await;
 
     sale.cluster.start_node(away).expect("a killed node starts again");

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use doorbuster_cli::demo::cluster::free_ports;
 use doorbuster_cli::demo::front::{Front, FrontConfig};
+use doorbuster_cli::demo::ports::free_ports;
 use doorbuster_cli::demo::process::Process;
 use doorbuster_gateway::payment::{STEPS, Step};
 use doorbuster_gateway::webhooks::signature::Secrets;

@@ -4,6 +4,7 @@
 //! Every node has its folder under the cluster's (`node1/data`, `node1/server.toml`, `node1/log.txt`) and keeps
 //! its ports over restarts. The processes die with the thread that started them and with the [`Cluster`].
 
+use super::ports::free_ports;
 use super::process::{Process, log_tail};
 use crate::error::CliError;
 use crate::{clock, entropy};
@@ -12,7 +13,6 @@ use doorbuster_protocol::types::{NodeId, ShardId};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
@@ -23,9 +23,6 @@ use toml::{Table, Value};
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a node may take to hand over and end when asked to.
 const END_WITHIN: Duration = Duration::from_secs(15);
-/// Ports are looked for below the range that the kernel gives to outgoing connections, so that none of these
-/// takes a node's port while the node is down.
-const PORTS: std::ops::Range<u16> = 15_000..32_000;
 
 /// What cluster to start.
 #[derive(Clone, Debug)]
@@ -421,45 +418,5 @@ impl Cluster {
         }
         let errors = String::from_utf8_lossy(&output.stderr);
         Err(CliError::failed(format!("cannot format node {}: {}", node.id, errors.trim_end())))
-    }
-}
-
-/// Ports of the loopback address that nobody listens on now.
-pub fn free_ports<const N: usize>() -> Result<[u16; N], CliError> {
-    let mut held: Vec<TcpListener> = Vec::new();
-    let mut ports = [0; N];
-    let width = u64::from(PORTS.end - PORTS.start);
-    for port in &mut ports {
-        let mut tries = 0;
-        *port = loop {
-            #[allow(clippy::cast_possible_truncation)] // a remainder below the width of a range of u16
-            let candidate = PORTS.start + (entropy::number() % width) as u16;
-            match TcpListener::bind(("127.0.0.1", candidate)) {
-                Ok(listener) => {
-                    held.push(listener);
-                    break candidate;
-                }
-                Err(error) if tries > 1000 => {
-                    return Err(CliError::failed(format!("no free port on 127.0.0.1 in {PORTS:?}: {error}")));
-                }
-                Err(_) => tries += 1,
-            }
-        };
-    }
-    Ok(ports)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_are_distinct_and_outside_the_range_of_outgoing_connections() {
-        let ports = free_ports::<20>().expect("the machine has ports");
-        let mut distinct = ports.to_vec();
-        distinct.sort_unstable();
-        distinct.dedup();
-        assert_eq!(distinct.len(), ports.len());
-        assert!(ports.iter().all(|port| PORTS.contains(port)));
     }
 }

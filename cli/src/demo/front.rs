@@ -1,6 +1,7 @@
 //! The demo's gateway process: its configuration, its start, and waiting until it serves.
 
-use super::cluster::{Cluster, free_ports};
+use super::cluster::Cluster;
+use super::ports::free_ports;
 use super::process::{Process, log_tail};
 use crate::error::CliError;
 use crate::{clock, entropy};

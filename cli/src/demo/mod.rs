@@ -12,6 +12,7 @@ pub mod disturbance;
 pub mod front;
 pub mod ledger;
 pub mod plan;
+pub mod ports;
 pub mod process;
 mod progress;
 pub mod provider;

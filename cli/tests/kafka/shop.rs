@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use doorbuster_cli::demo::cluster::{Cluster, ClusterConfig, free_ports};
+use doorbuster_cli::demo::cluster::{Cluster, ClusterConfig};
 use doorbuster_cli::demo::front::{Front, FrontConfig};
+use doorbuster_cli::demo::ports::free_ports;
 use doorbuster_cli::demo::process::Process;
 use doorbuster_client::Client;
 use doorbuster_gateway::events::{Outbox, Waiting};

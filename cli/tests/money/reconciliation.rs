@@ -1,6 +1,6 @@
 //! `doorbuster audit --payments` against the payment simulator: clean books, each kind of difference, and a sale that goes on.
 
-use doorbuster_cli::demo::cluster::free_ports;
+use doorbuster_cli::demo::ports::free_ports;
 use doorbuster_cli::demo::process::Process;
 use serde_json::{Value, json};
 use std::sync::Arc;
