@@ -30,6 +30,20 @@ async fn each_workload_gets_the_answers_that_it_is_about() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_reservations_tell_the_memory_that_they_take() {
+    let load = ["--live", "100000", "--rate", "200", "--duration", "500ms", "--warm-up", "0ms"];
+    let report = bench(&[&["reserve", "--spawn", "1", "--durability", "memory"], &load[..]].concat()).await;
+    let live = &report["live"];
+    let number = |field: &str| live[field].as_f64().unwrap_or_default();
+    assert_eq!(live["reservations"], 100_000, "{report:#}");
+    assert!(number("resident_bytes_before") > 1e6 && number("made_per_second") > 0.0, "{report:#}");
+    let grown = number("resident_bytes_after") - number("resident_bytes_before");
+    assert!((number("bytes_each") - grown / 1e5).abs() < 0.1, "{report:#}");
+    // A record and its index alone are more than 76 bytes; buffers that a first load fills weigh more, the fewer there are.
+    assert!((76.0..2_000.0).contains(&number("bytes_each")), "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_happens_meanwhile_is_told() {
     let short = ["--durability", "memory", "--duration", "3s", "--warm-up", "200ms"];
     let storm = [&["expiry-storm", "--spawn", "1", "--due", "5000", "--due-rate", "2000", "--rate", "200"], &short[..]]

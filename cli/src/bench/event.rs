@@ -38,10 +38,21 @@ pub enum Event {
 pub struct Aftermath {
     /// For people.
     pub rows: Vec<(String, String)>,
-    /// For programs: a name and what there is to say.
-    pub field: Option<(&'static str, Value)>,
+    /// For programs: names, and what there is to say.
+    pub fields: Vec<(&'static str, Value)>,
     /// What should not have happened.
     pub wrong: Option<String>,
+}
+
+impl Aftermath {
+    /// Both.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.rows.extend(other.rows);
+        self.fields.extend(other.fields);
+        self.wrong = self.wrong.or(other.wrong);
+        self
+    }
 }
 
 impl Event {
@@ -60,7 +71,7 @@ impl Event {
                 cluster.kill(leader)?;
                 Ok(Aftermath {
                     rows: vec![("killed".to_owned(), format!("node {leader}, which led, in the middle of it"))],
-                    field: Some(("killed", json!({ "node": leader.0 }))),
+                    fields: vec![("killed", json!({ "node": leader.0 }))],
                     wrong: None,
                 })
             }
@@ -104,7 +115,7 @@ async fn watch(
             });
             return Ok(Aftermath {
                 rows: vec![("came back".to_owned(), text)],
-                field: Some(("came_back", field)),
+                fields: vec![("came_back", field)],
                 wrong: None,
             });
         }

@@ -2,13 +2,14 @@
 //!
 //! Rooms: `options` is what it can be told; `site` the cluster that is measured; `work` what is asked; `generator` the
 //! threads that ask, with `wire` one connection and `schedule` an open loop's clock; `recorder` what they measure; `cpu`
-//! who had the processors; `event` what happens to the cluster meanwhile; `capacity` the search for the highest rate; `report`
+//! who had the processors; `live` what reservations to begin with take; `event` what happens to the cluster meanwhile; `capacity` the search for the highest rate; `report`
 //! what is printed, `page` the page that can be handed on.
 
 mod capacity;
 mod cpu;
 mod event;
 mod generator;
+mod live;
 mod options;
 mod page;
 mod progress;

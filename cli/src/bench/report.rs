@@ -190,7 +190,7 @@ impl Report {
             "capacity": self.steps.iter().map(Step::json).collect::<Vec<_>>(),
             "processors": self.shares.json(), "machine": machine(),
         });
-        if let Some((name, value)) = &self.aftermath.field {
+        for (name, value) in &self.aftermath.fields {
             report[*name] = value.clone();
         }
         report

@@ -4,6 +4,7 @@ use super::capacity::Search;
 use super::cpu::Shares;
 use super::event::Aftermath;
 use super::generator::{Load, Rhythm};
+use super::live::Live;
 use super::options::{LoadArgs, PlaceArgs};
 use super::progress::Progress;
 use super::recorder::Window;
@@ -94,8 +95,9 @@ impl Bench<'_> {
         let servers = before.zip(self.site.used()).map(|((before, _), (after, pinned))| (after.since(&before), pinned));
         let machine = std::thread::available_parallelism().map_or(1, usize::from);
         let generator = (usize::from(args.threads), outcome.used);
+        let told = prepared.live.as_ref().map(Live::told).unwrap_or_default();
         let shares = Shares { machine, elapsed: outcome.elapsed, generator, servers };
-        Ok(Report::new(self.name, args, self.place, outcome.recorder, shares).with(aftermath))
+        Ok(Report::new(self.name, args, self.place, outcome.recorder, shares).with(told.and(aftermath)))
     }
 }
 

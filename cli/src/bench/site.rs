@@ -71,9 +71,13 @@ impl Site {
 
     /// Processor time that its servers have used so far, if they run here; and how many processors they may use.
     pub fn used(&self) -> Option<(Used, Option<usize>)> {
+        Some((Used::by(&self.servers()?), self.server_cpus.as_ref().map(Cpus::count)))
+    }
+
+    /// The process ids of its servers, if they run here.
+    pub fn servers(&self) -> Option<Vec<u32>> {
         let cluster = self.cluster.as_ref()?;
-        let pids: Vec<u32> = cluster.nodes().into_iter().filter_map(|node| cluster.pid(node)).collect();
-        Some((Used::by(&pids), self.server_cpus.as_ref().map(Cpus::count)))
+        Some(cluster.nodes().into_iter().filter_map(|node| cluster.pid(node)).collect())
     }
 
     /// A new product with more units than anybody can ask for.

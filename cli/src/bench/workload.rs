@@ -2,9 +2,10 @@
 
 use super::event::Event;
 use super::generator::{Load, Rhythm};
+use super::live::Live;
 use super::options::{LoadArgs, PlaceArgs};
 use super::progress::Progress;
-use super::recorder::Window;
+use super::recorder::{Recorder, Window};
 use super::site::Site;
 use super::work::{Ask, Work};
 use crate::error::CliError;
@@ -92,6 +93,8 @@ pub struct Prepared {
     pub from: Option<Instant>,
     /// What happens meanwhile, given the time that is measured.
     pub event: Option<fn(&Prepared, Window) -> Event>,
+    /// Reservations that it begins with.
+    pub live: Option<Live>,
     /// A storm's product, how many of it fall due.
     storm: Option<(ProductId, u32)>,
 }
@@ -148,7 +151,7 @@ impl Workload {
     pub async fn prepare(&self, site: &Site) -> Result<Prepared, CliError> {
         let series = entropy::number();
         let plain = |product, ask| Prepared::of(product, Work::endless(ask, product, series));
-        let prepared = match self {
+        let mut prepared = match self {
             Self::Refuse(_) => plain(site.sold_out().await?, Ask::Refusal),
             Self::Reserve(hold) => plain(site.plenty(hold.ttl).await?, Ask::Unit),
             Self::Failover(hold) => {
@@ -168,7 +171,7 @@ impl Workload {
         let live = self.plain().load.live;
         if live > 0 {
             let other = if matches!(self, Self::Refuse(_)) { site.plenty(HOUR).await? } else { prepared.product };
-            fill(site, &Work::of(Ask::Unit, other, entropy::number(), u64::from(live))).await?;
+            prepared.live = Some(Live::make(site, other, live).await?);
         }
         Ok(prepared)
     }
@@ -176,7 +179,7 @@ impl Workload {
 
 impl Prepared {
     const fn of(product: ProductId, work: Work) -> Self {
-        Self { product, work, from: None, event: None, storm: None }
+        Self { product, work, from: None, event: None, live: None, storm: None }
     }
 }
 
@@ -213,7 +216,10 @@ impl StormArgs {
 }
 
 /// Does all of this work, as fast as it goes.
-async fn fill(site: &Site, work: &Work) -> Result<(), CliError> {
+///
+/// # Errors
+/// If not all of it could be done.
+pub async fn fill(site: &Site, work: &Work) -> Result<Recorder, CliError> {
     let start = clock::now();
     let window = Window { from: start, until: start + PREPARE_WITHIN };
     let (connections, depth) = PREPARING;
@@ -222,7 +228,7 @@ async fn fill(site: &Site, work: &Work) -> Result<(), CliError> {
     let outcome = load.run(work, &site.guide(work.product())).await?;
     let failures = outcome.recorder.failures();
     if work.has_ended() && failures.is_empty() {
-        return Ok(());
+        return Ok(outcome.recorder);
     }
     Err(CliError::failed(format!("not all reservations to begin with could be made: {failures:?}")))
 }
