@@ -2,11 +2,10 @@
 //! share nothing but the counter of operations.
 
 use super::cpu::{Cpus, Pinned};
+use super::dialect::Dialect;
 use super::recorder::{Recorder, Window};
 use super::schedule::{self, Due};
-use super::site::Guide;
 use super::wire::{Pace, Wire};
-use super::work::Work;
 use crate::clock;
 use crate::error::CliError;
 use std::cell::RefCell;
@@ -56,11 +55,11 @@ impl Load {
     ///
     /// # Errors
     /// The first that a thread met; the others end as they would.
-    pub async fn run(&self, work: &Work, guide: &Guide) -> Result<Outcome, CliError> {
+    pub async fn run<D: Dialect + Clone + Send + 'static>(&self, dialect: &D) -> Result<Outcome, CliError> {
         let parts: Vec<_> = (0..self.threads)
             .map(|thread| {
-                let (load, work, guide) = (self.clone(), work.clone(), guide.clone());
-                tokio::task::spawn_blocking(move || load.thread(thread, &work, &guide))
+                let (load, dialect) = (self.clone(), dialect.clone());
+                tokio::task::spawn_blocking(move || load.thread(thread, &dialect))
             })
             .collect();
         let mut outcome =
@@ -74,7 +73,7 @@ impl Load {
         Ok(outcome)
     }
 
-    fn thread(&self, thread: u16, work: &Work, guide: &Guide) -> Result<Outcome, CliError> {
+    fn thread<D: Dialect + Clone + 'static>(&self, thread: u16, dialect: &D) -> Result<Outcome, CliError> {
         let _pinned = self.cpus.as_ref().map(Pinned::to).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -83,18 +82,17 @@ impl Load {
         let recorder = Rc::new(RefCell::new(Recorder::new(self.window)));
         let used = clock::thread_cpu();
         let tasks = LocalSet::new();
-        runtime.block_on(tasks.run_until(self.connections(thread, work, guide, &recorder)))?;
+        runtime.block_on(tasks.run_until(self.connections(thread, dialect, &recorder)))?;
         let used = clock::thread_cpu().saturating_sub(used);
         let recorder = recorder.borrow().clone();
         Ok(Outcome { recorder, used, elapsed: clock::now().saturating_duration_since(self.start) })
     }
 
     /// Every `threads`th connection is this thread's.
-    async fn connections(
+    async fn connections<D: Dialect + Clone + 'static>(
         &self,
         thread: u16,
-        work: &Work,
-        guide: &Guide,
+        dialect: &D,
         recorder: &Rc<RefCell<Recorder>>,
     ) -> Result<(), CliError> {
         let count = (thread..self.connections).step_by(usize::from(self.threads)).count();
@@ -105,9 +103,7 @@ impl Load {
                 Rhythm::Closed(depth) => Pace::Closed { depth: usize::from(depth) },
                 Rhythm::Open(_) => Pace::Open(Rc::clone(due)),
             };
-            let wire = Wire::new(work.clone(), pace, self.window.until, Rc::clone(recorder));
-            let guide = guide.clone();
-            tasks.spawn_local(async move { wire.run(&guide).await });
+            tasks.spawn_local(Wire::new(dialect.clone(), pace, self.window.until, Rc::clone(recorder)).run());
         }
         if let Rhythm::Open(rate) = self.rhythm {
             let own = rate * count as f64 / f64::from(self.connections);

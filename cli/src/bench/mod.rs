@@ -1,15 +1,18 @@
 //! `doorbuster bench`: how fast a cluster answers, and who was full meanwhile.
 //!
 //! Rooms: `options` is what it can be told; `site` the cluster that is measured; `work` what is asked; `generator` the
-//! threads that ask, with `wire` one connection and `schedule` an open loop's clock; `recorder` what they measure; `cpu`
-//! who had the processors; `live` what reservations to begin with take; `event` what happens to the cluster meanwhile; `capacity` the search for the highest rate; `report`
+//! threads that ask, with `wire` one connection, `dialect` what it speaks, `native` Doorbuster's own, and `schedule` an
+//! open loop's clock; `recorder` what they measure; `cpu` who had the processors; `live` what reservations to begin with
+//! take; `event` what happens to the cluster meanwhile; `capacity` the search for the highest rate; `report`
 //! what is printed, `page` the page that can be handed on.
 
 mod capacity;
 mod cpu;
+mod dialect;
 mod event;
 mod generator;
 mod live;
+mod native;
 mod options;
 mod page;
 mod progress;

@@ -5,6 +5,7 @@ use super::cpu::Shares;
 use super::event::Aftermath;
 use super::generator::{Load, Rhythm};
 use super::live::Live;
+use super::native::Native;
 use super::options::{LoadArgs, PlaceArgs};
 use super::progress::Progress;
 use super::recorder::Window;
@@ -80,7 +81,7 @@ impl Bench<'_> {
         tokio::time::sleep_until(start.into()).await;
         let (threads, cpus) = (args.threads, args.generator_cpus.clone());
         let load = Load { threads, connections: args.connections, rhythm, cpus, start, window };
-        let guide = self.site.guide(prepared.product);
+        let asked = Native::new(prepared.work.clone(), self.site.guide(prepared.product));
         let before = self.site.used();
         let bar = Progress::over(self.name, &prepared.work, window.until);
         let event = async {
@@ -89,7 +90,7 @@ impl Bench<'_> {
                 None => Ok(Aftermath::default()),
             }
         };
-        let (outcome, aftermath) = tokio::join!(load.run(&prepared.work, &guide), event);
+        let (outcome, aftermath) = tokio::join!(load.run(&asked), event);
         drop(bar);
         let (outcome, aftermath) = (outcome?, aftermath?);
         let servers = before.zip(self.site.used()).map(|((before, _), (after, pinned))| (after.since(&before), pinned));

@@ -1,22 +1,16 @@
-//! One connection to the leader of the hot product's shard, as lean as a client can be: what one read brings is settled,
-//! what may then be asked goes out in one write. Generators need most of a core for themselves otherwise.
+//! One connection, as lean as a client can be: what one read brings is settled, what may then be asked goes out in one
+//! write. Generators need most of a core for themselves otherwise.
 //!
 //! When the leader changes or the connection ends, everything unanswered is sent again under its own id to whoever leads
 //! then, and goes on being measured from when it was meant to be sent.
 
+use super::dialect::{Dialect, Heard};
 use super::recorder::Recorder;
 use super::schedule::Due;
-use super::site::Guide;
-use super::work::Work;
 use crate::clock;
 use crate::error::CliError;
-use bytes::{Buf, BytesMut};
-use doorbuster_protocol::failure::Failure;
-use doorbuster_protocol::frame::{RequestBatch, decode_answers};
+use bytes::BytesMut;
 use doorbuster_protocol::limits::MAX_IN_FLIGHT_PER_CONNECTION;
-use doorbuster_protocol::reply::Answer;
-use doorbuster_protocol::request::Request;
-use doorbuster_protocol::types::{Millis, RequestId};
 use std::cell::RefCell;
 use std::future::pending;
 use std::pin::Pin;
@@ -46,8 +40,8 @@ pub enum Pace {
 }
 
 /// One connection's operations.
-pub struct Wire {
-    work: Work,
+pub struct Wire<D> {
+    dialect: D,
     pace: Pace,
     until: Instant,
     recorder: Rc<RefCell<Recorder>>,
@@ -56,9 +50,8 @@ pub struct Wire {
     /// To be written, of which so many bytes were.
     out: Vec<u8>,
     written: usize,
-    batch: RequestBatch,
     input: BytesMut,
-    answers: Vec<(RequestId, Answer)>,
+    heard: Vec<(usize, Heard)>,
     exhausted: bool,
 }
 
@@ -79,12 +72,12 @@ enum Left {
     Moved,
 }
 
-impl Wire {
+impl<D: Dialect> Wire<D> {
     /// A connection's part of the work, until then.
     #[must_use]
-    pub fn new(work: Work, pace: Pace, until: Instant, recorder: Rc<RefCell<Recorder>>) -> Self {
+    pub fn new(dialect: D, pace: Pace, until: Instant, recorder: Rc<RefCell<Recorder>>) -> Self {
         Self {
-            work,
+            dialect,
             pace,
             until,
             recorder,
@@ -92,9 +85,8 @@ impl Wire {
             free: Vec::new(),
             out: Vec::new(),
             written: 0,
-            batch: RequestBatch::default(),
             input: BytesMut::new(),
-            answers: Vec::new(),
+            heard: Vec::new(),
             exhausted: false,
         }
     }
@@ -102,11 +94,11 @@ impl Wire {
     /// Does it.
     ///
     /// # Errors
-    /// The node does not take this client, or does not keep to the protocol.
-    pub async fn run(mut self, guide: &Guide) -> Result<(), CliError> {
+    /// The system does not take this client, or does not keep to its protocol.
+    pub async fn run(mut self) -> Result<(), CliError> {
         let mut patience = Box::pin(tokio::time::sleep_until((self.until + PATIENCE).into()));
         loop {
-            let Some(mut stream) = self.connect(guide, patience.as_mut()).await? else {
+            let Some(mut stream) = self.connect(patience.as_mut()).await? else {
                 self.give_up();
                 return Ok(());
             };
@@ -119,12 +111,12 @@ impl Wire {
     }
 
     /// A connection to the leader, with everything unanswered queued again; `None` if patience ends first.
-    async fn connect(&mut self, guide: &Guide, mut patience: Pin<&mut Sleep>) -> Result<Option<TcpStream>, CliError> {
+    async fn connect(&mut self, mut patience: Pin<&mut Sleep>) -> Result<Option<TcpStream>, CliError> {
         self.input.clear();
         loop {
             let dialled = tokio::select! {
                 () = patience.as_mut() => return Ok(None),
-                dialled = guide.dial(&mut self.input) => dialled?,
+                dialled = self.dialect.dial(&mut self.input) => dialled?,
             };
             if let Some(stream) = dialled {
                 self.queue_again();
@@ -135,12 +127,12 @@ impl Wire {
     }
 
     fn queue_again(&mut self) {
-        (self.written, self.batch) = (0, RequestBatch::default());
+        self.written = 0;
         self.out.clear();
         for at in 0..self.slots.len() {
             if let Some(number) = self.slots[at].number {
                 self.recorder.borrow_mut().resent();
-                self.queue(at, number);
+                self.dialect.ask(at, number, &mut self.out);
             }
         }
     }
@@ -153,6 +145,7 @@ impl Wire {
                 return Ok(Left::Done);
             }
             if self.has_unwritten() {
+                self.dialect.seal(&mut self.out);
                 match write.try_write(&self.out[self.written..]) {
                     Ok(bytes) => self.wrote(bytes),
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -194,7 +187,7 @@ impl Wire {
                     }
                 },
             };
-            let Some(number) = self.work.next() else {
+            let Some(number) = self.dialect.next() else {
                 self.exhausted = true;
                 return;
             };
@@ -207,7 +200,7 @@ impl Wire {
                 }
             };
             self.slots[at] = slot;
-            self.queue(at, number);
+            self.dialect.ask(at, number, &mut self.out);
         }
     }
 
@@ -216,11 +209,6 @@ impl Wire {
             Pace::Closed { depth } => *depth,
             Pace::Open(_) => MAX_IN_FLIGHT_PER_CONNECTION,
         }
-    }
-
-    fn queue(&mut self, at: usize, number: u64) {
-        let request = Request { body: self.work.request(number), wait: Millis(0) };
-        self.batch.push(RequestId(at as u64), &request, &mut self.out);
     }
 
     fn in_flight(&self) -> usize {
@@ -233,8 +221,6 @@ impl Wire {
 
     fn wrote(&mut self, bytes: usize) {
         self.written += bytes;
-        // What has begun to be written is not to be added to.
-        self.batch = RequestBatch::default();
         if !self.has_unwritten() {
             self.out.clear();
             self.written = 0;
@@ -243,21 +229,22 @@ impl Wire {
 
     /// Takes the answers that were read. Returns whether the leader is elsewhere.
     fn settle(&mut self, now: Instant) -> Result<bool, CliError> {
-        let answers = &mut self.answers;
-        let taken = decode_answers(&self.input, &mut |id, answer| answers.push((id, answer)))
-            .map_err(|error| CliError::failed(format!("the node does not keep to the protocol: {error}")))?;
-        self.input.advance(taken);
+        self.dialect.hear(&mut self.input, &mut self.heard)?;
         let mut moved = false;
         let mut recorder = self.recorder.borrow_mut();
-        for (id, answer) in self.answers.drain(..) {
-            if is_elsewhere(&answer) {
-                moved = true; // it stays in its slot, and is sent again
-                continue;
-            }
-            let Some(slot) = usize::try_from(id.0).ok().and_then(|at| self.slots.get_mut(at)) else { continue };
+        for (at, heard) in self.heard.drain(..) {
+            let wrong = match heard {
+                Heard::Right => None,
+                Heard::Other(name) => Some(name),
+                Heard::Elsewhere => {
+                    moved = true; // it stays in its slot, and is sent again
+                    continue;
+                }
+            };
+            let Some(slot) = self.slots.get_mut(at) else { continue };
             if slot.number.take().is_some() {
-                recorder.answered(slot.meant, now, self.work.judge(&answer));
-                self.free.push(u32::try_from(id.0).unwrap_or(u32::MAX));
+                recorder.answered(slot.meant, now, wrong);
+                self.free.push(u32::try_from(at).unwrap_or(u32::MAX));
             }
         }
         Ok(moved)
@@ -270,14 +257,6 @@ impl Wire {
             recorder.gave_up(slot.meant, now);
         }
     }
-}
-
-/// Whether nothing was decided, and the operation has to go to whoever leads.
-const fn is_elsewhere(answer: &Answer) -> bool {
-    matches!(
-        answer,
-        Err(Failure::NotLeader { .. } | Failure::OutcomeUnknown | Failure::ShuttingDown | Failure::Diverged)
-    )
 }
 
 /// Until more falls due; in a closed loop answers alone make room.

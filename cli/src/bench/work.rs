@@ -1,6 +1,7 @@
 //! What is asked for, over and over: a workload as numbered operations of one hot product. Any number of connections
 //! take the next number from one counter, and build the same request from it however often it has to be sent.
 
+use super::dialect::Heard;
 use crate::clock;
 use doorbuster_protocol::command::{Command, Reserve, Target};
 use doorbuster_protocol::failure::{Failure, Refusal};
@@ -99,15 +100,15 @@ impl Work {
         })
     }
 
-    /// `None` if this is the answer that the workload is about, else a name for what came instead.
+    /// Whether this is the answer that the workload is about, or what came instead.
     #[must_use]
-    pub fn judge(&self, answer: &Answer) -> Option<&'static str> {
+    pub fn judge(&self, answer: &Answer) -> Heard {
         match (self.ask, answer) {
-            (Ask::Refusal, Err(Failure::Refused(Refusal::SoldOut))) => None,
-            (_, Err(failure)) => Some(failure.code().name()),
-            (ask, Ok(Reply::Reservation(reply))) if Some(reply.reservation.state) == ask.outcome() => None,
-            (_, Ok(Reply::Reservation(reply))) => Some(reply.reservation.state.name()),
-            (_, Ok(_)) => Some("another kind of answer"),
+            (Ask::Refusal, Err(Failure::Refused(Refusal::SoldOut))) => Heard::Right,
+            (_, Err(failure)) => Heard::Other(failure.code().name()),
+            (ask, Ok(Reply::Reservation(reply))) if Some(reply.reservation.state) == ask.outcome() => Heard::Right,
+            (_, Ok(Reply::Reservation(reply))) => Heard::Other(reply.reservation.state.name()),
+            (_, Ok(_)) => Heard::Other("another kind of answer"),
         }
     }
 }
@@ -167,8 +168,8 @@ mod tests {
     fn other_answers_are_named() {
         let work = |ask| Work::endless(ask, ProductId(1), 7);
         let sold_out = Err(Failure::Refused(Refusal::SoldOut));
-        assert_eq!(work(Ask::Refusal).judge(&sold_out), None);
-        assert_eq!(work(Ask::Unit).judge(&sold_out), Some("sold_out"));
-        assert_eq!(work(Ask::Unit).judge(&Err(Failure::Busy { retry_after: Millis(5) })), Some("busy"));
+        assert_eq!(work(Ask::Refusal).judge(&sold_out), Heard::Right);
+        assert_eq!(work(Ask::Unit).judge(&sold_out), Heard::Other("sold_out"));
+        assert_eq!(work(Ask::Unit).judge(&Err(Failure::Busy { retry_after: Millis(5) })), Heard::Other("busy"));
     }
 }

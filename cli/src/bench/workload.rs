@@ -3,6 +3,7 @@
 use super::event::Event;
 use super::generator::{Load, Rhythm};
 use super::live::Live;
+use super::native::Native;
 use super::options::{LoadArgs, PlaceArgs};
 use super::progress::Progress;
 use super::recorder::{Recorder, Window};
@@ -225,7 +226,7 @@ pub async fn fill(site: &Site, work: &Work) -> Result<Recorder, CliError> {
     let (connections, depth) = PREPARING;
     let load = Load { threads: 1, connections, rhythm: Rhythm::Closed(depth), cpus: None, start, window };
     let _bar = Progress::over("preparing", work, window.until);
-    let outcome = load.run(work, &site.guide(work.product())).await?;
+    let outcome = load.run(&Native::new(work.clone(), site.guide(work.product()))).await?;
     let failures = outcome.recorder.failures();
     if work.has_ended() && failures.is_empty() {
         return Ok(outcome.recorder);

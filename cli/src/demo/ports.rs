@@ -41,7 +41,7 @@ impl Ours {
                 Err(error) => last = Some(error),
             }
         }
-        Err(none(last.map_or_else(|| "all are in use".to_owned(), |error| error.to_string())))
+        Err(none(&last.map_or_else(|| "all are in use".to_owned(), |error| error.to_string())))
     }
 
     fn take_block(&mut self) -> Result<(), CliError> {
@@ -57,14 +57,14 @@ impl Ours {
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-                Err(error) => return Err(none(error.to_string())),
+                Err(error) => return Err(none(&error.to_string())),
             }
         }
-        Err(none(format!("all {BLOCKS} blocks of {BLOCK} are taken, {} by this process", self.blocks.len())))
+        Err(none(&format!("all {BLOCKS} blocks of {BLOCK} are taken, {} by this process", self.blocks.len())))
     }
 }
 
-fn none(why: String) -> CliError {
+fn none(why: &str) -> CliError {
     CliError::failed(format!("no free port on 127.0.0.1 in {PORTS:?}: {why}"))
 }
 
