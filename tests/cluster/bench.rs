@@ -62,6 +62,17 @@ async fn what_happens_meanwhile_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_was_away_catches_up_under_load() {
+    let load = ["--durability", "memory", "--rate", "200", "--duration", "10s", "--warm-up", "0ms"];
+    let report = bench(&[&["catch-up", "--spawn", "3", "--missed", "20000"], &load[..]].concat()).await;
+    let back = &report["caught_up"];
+    let (answered, caught_up) = (back["answered_seconds"].as_f64(), back["caught_up_seconds"].as_f64());
+    assert!(answered.is_some_and(|answered| answered > 0.0) && answered <= caught_up, "{report:#}");
+    assert!(back["missed_entries"].as_u64().is_some_and(|missed| missed >= 20_000 / 1024), "{report:#}");
+    assert_eq!(report["result"]["measured"], 2000, "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_highest_rate_that_meets_an_objective_is_looked_for() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let page = folder.path().join("page.html").display().to_string();
@@ -121,6 +132,8 @@ async fn what_cannot_be_measured_is_refused_with_the_flag_to_change() {
         (&["refuse", "--durability", "memory"], "--spawn"),
         (&["failover", "--spawn", "1"], "--spawn 3"),
         (&["failover", "--spawn", "3", "--find-capacity"], "--find-capacity"),
+        (&["catch-up", "--spawn", "1"], "--spawn 3"),
+        (&["catch-up", "--spawn", "3", "--find-capacity"], "--find-capacity"),
         (&["reserve", "--find-capacity", "--depth", "2"], "--depth"),
     ] {
         let output = Command::new(binary()).arg("bench").args(arguments).output().await.expect("the binary runs");

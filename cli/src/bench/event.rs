@@ -1,5 +1,6 @@
 //! What happens to the cluster while it is measured.
 
+use super::away::Away;
 use super::site::Site;
 use crate::clock;
 use crate::error::CliError;
@@ -31,6 +32,8 @@ pub enum Event {
         /// How long it is watched at most.
         until: Instant,
     },
+    /// A follower that was away is started at this moment, and watched until that one at most.
+    Return(Away, Instant, Instant),
 }
 
 /// What came of it, as rows for people and fields for programs.
@@ -75,6 +78,7 @@ impl Event {
                     wrong: None,
                 })
             }
+            Self::Return(away, at, until) => Ok(away.come_back(site, at, until).await?.told()),
             Self::Storm { product, count, first, last, until } => {
                 watch(site, product, count, (first, last, until)).await
             }

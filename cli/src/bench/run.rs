@@ -85,8 +85,8 @@ impl Bench<'_> {
         let before = self.site.used();
         let bar = Progress::over(self.name, &prepared.work, window.until);
         let event = async {
-            match prepared.event {
-                Some(event) => event(prepared, window).happen(self.site).await,
+            match &prepared.event {
+                Some(event) => event(window).happen(self.site).await,
                 None => Ok(Aftermath::default()),
             }
         };

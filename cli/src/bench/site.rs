@@ -4,17 +4,19 @@
 use super::cpu::{Cpus, Pinned, Used};
 use super::options::{Durability, PlaceArgs};
 use crate::demo::cluster::{Cluster, ClusterConfig};
-use crate::entropy;
 use crate::error::CliError;
+use crate::{clock, entropy};
 use bytes::{Buf, BytesMut};
 use doorbuster_client::{Client, Config};
 use doorbuster_protocol::command::{LatePaymentPolicy, ProductSpec, Reserve, Target};
 use doorbuster_protocol::frame::VERSION;
 use doorbuster_protocol::handshake::{Hello, WelcomeOrFailure, decode_welcome, encode_hello};
 use doorbuster_protocol::limits::MAX_STOCK;
-use doorbuster_protocol::types::{Currency, Millis, Money, ProductId, Quantity, ShardId, Timestamp, UserId, shard_of};
+use doorbuster_protocol::types::{
+    Currency, Millis, Money, NodeId, ProductId, Quantity, ShardId, Timestamp, UserId, shard_of,
+};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -72,6 +74,34 @@ impl Site {
     /// Processor time that its servers have used so far, if they run here; and how many processors they may use.
     pub fn used(&self) -> Option<(Used, Option<usize>)> {
         Some((Used::by(&self.servers()?), self.server_cpus.as_ref().map(Cpus::count)))
+    }
+
+    /// Starts a node that was killed, on the servers' processors.
+    ///
+    /// # Errors
+    /// If the cluster is not the bench's own, or the node does not start.
+    pub fn start_node(&self, node: NodeId) -> Result<(), CliError> {
+        let cluster = self.cluster.as_ref().ok_or_else(|| CliError::usage("no node of this cluster can be started"))?;
+        // Children run where the thread ran that started them.
+        let _pinned = self.server_cpus.as_ref().map(Pinned::to).transpose()?;
+        cluster.start_node(node)
+    }
+
+    /// A client that was told of this node only, as soon as it takes one; `None` if it does not until then.
+    ///
+    /// # Errors
+    /// If the cluster is not the bench's own, or the node does not take this client.
+    pub async fn client_of(&self, node: NodeId, until: Instant, look: Duration) -> Result<Option<Client>, CliError> {
+        let nodes = self.client.nodes();
+        let address = nodes.into_iter().find(|known| known.node == node).map(|known| known.address);
+        let address = address.ok_or_else(|| CliError::failed(format!("nobody knows where node {node} is")))?;
+        while clock::now() < until {
+            if TcpStream::connect(&address).await.is_ok() {
+                return Ok(Some(Client::connect(Config { nodes: vec![address], ..self.config.clone() }).await?));
+            }
+            tokio::time::sleep(look).await;
+        }
+        Ok(None)
     }
 
     /// The process ids of its servers, if they run here.

@@ -1,5 +1,6 @@
 //! The workloads: what each can be told, and the state that it begins with.
 
+use super::away::Away;
 use super::event::Event;
 use super::generator::{Load, Rhythm};
 use super::live::Live;
@@ -40,6 +41,8 @@ pub enum Workload {
     ExpiryStorm(StormArgs),
     /// Reserves that are all granted, and the leader is killed in the middle (with --spawn 3 or 5)
     Failover(HoldArgs),
+    /// Reserves that are all granted, while a follower comes back that missed many (with --spawn 3 or 5)
+    CatchUp(MissingArgs),
 }
 
 /// Nothing but the load and the place.
@@ -84,6 +87,16 @@ pub struct StormArgs {
     plain: PlainArgs,
 }
 
+/// How many are missed, too.
+#[derive(Args, Debug)]
+pub struct MissingArgs {
+    /// Reservations that are made while the follower is away
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=40_000_000))]
+    missed: u32,
+    #[command(flatten)]
+    plain: PlainArgs,
+}
+
 /// A workload that can begin.
 pub struct Prepared {
     /// Whose shard's leader is asked.
@@ -93,11 +106,9 @@ pub struct Prepared {
     /// When the time that is measured begins, if that matters.
     pub from: Option<Instant>,
     /// What happens meanwhile, given the time that is measured.
-    pub event: Option<fn(&Prepared, Window) -> Event>,
+    pub event: Option<Box<dyn Fn(Window) -> Event + Send + Sync>>,
     /// Reservations that it begins with.
     pub live: Option<Live>,
-    /// A storm's product, how many of it fall due.
-    storm: Option<(ProductId, u32)>,
 }
 
 impl Workload {
@@ -111,6 +122,7 @@ impl Workload {
             Self::Release(_) => "release",
             Self::ExpiryStorm(_) => "expiry-storm",
             Self::Failover(_) => "failover",
+            Self::CatchUp(_) => "catch-up",
         }
     }
 
@@ -122,6 +134,7 @@ impl Workload {
             Self::Reserve(hold) | Self::Failover(hold) => &hold.plain,
             Self::Confirm(prepared) | Self::Release(prepared) => &prepared.plain,
             Self::ExpiryStorm(storm) => &storm.plain,
+            Self::CatchUp(missing) => &missing.plain,
         }
     }
 
@@ -132,15 +145,17 @@ impl Workload {
     pub fn validate(&self) -> Result<(), CliError> {
         let PlainArgs { load, place } = self.plain();
         load.validate()?;
-        let once = matches!(self, Self::ExpiryStorm(_) | Self::Failover(_));
+        let kills = matches!(self, Self::Failover(_) | Self::CatchUp(_));
+        let once = kills || matches!(self, Self::ExpiryStorm(_));
         if once && load.find_capacity {
             return Err(CliError::usage(format!(
                 "--find-capacity: what happens in {} happens once; give a --rate",
                 self.name()
             )));
         }
-        if matches!(self, Self::Failover(_)) && place.spawn.is_none_or(|nodes| nodes < 3) {
-            return Err(CliError::usage("failover kills a node of its own: give --spawn 3 or --spawn 5"));
+        if kills && place.spawn.is_none_or(|nodes| nodes < 3) {
+            let name = self.name();
+            return Err(CliError::usage(format!("{name} kills a node of its own: give --spawn 3 or --spawn 5")));
         }
         Ok(())
     }
@@ -156,10 +171,16 @@ impl Workload {
             Self::Refuse(_) => plain(site.sold_out().await?, Ask::Refusal),
             Self::Reserve(hold) => plain(site.plenty(hold.ttl).await?, Ask::Unit),
             Self::Failover(hold) => {
-                let event = |prepared: &Prepared, window: Window| {
-                    Event::LeaderKilled(prepared.product, window.from + window.length() / 2)
-                };
-                Prepared { event: Some(event), ..plain(site.plenty(hold.ttl).await?, Ask::Unit) }
+                let product = site.plenty(hold.ttl).await?;
+                let event = move |window: Window| Event::LeaderKilled(product, window.from + window.length() / 2);
+                Prepared { event: Some(Box::new(event)), ..plain(product, Ask::Unit) }
+            }
+            Self::CatchUp(missing) => {
+                let product = site.plenty(HOUR).await?;
+                let away = Away::leave(site, product).await?;
+                fill(site, &Work::of(Ask::Unit, product, entropy::number(), u64::from(missing.missed))).await?;
+                let event = move |window: Window| Event::Return(away, window.from, window.until);
+                Prepared { event: Some(Box::new(event)), ..plain(product, Ask::Unit) }
             }
             Self::Confirm(prepared) | Self::Release(prepared) => {
                 let ask = if matches!(self, Self::Confirm(_)) { Ask::Confirmation } else { Ask::Release };
@@ -179,8 +200,8 @@ impl Workload {
 }
 
 impl Prepared {
-    const fn of(product: ProductId, work: Work) -> Self {
-        Self { product, work, from: None, event: None, live: None, storm: None }
+    fn of(product: ProductId, work: Work) -> Self {
+        Self { product, work, from: None, event: None, live: None }
     }
 }
 
@@ -201,18 +222,13 @@ impl StormArgs {
                 self.due_rate
             )));
         }
-        let event = |prepared: &Prepared, window: Window| {
-            let (product, count) = prepared.storm.unwrap_or((prepared.product, 0));
+        let count = self.due;
+        let event = move |window: Window| {
             let last = window.from + Duration::from_millis(STORM.0);
-            Event::Storm { product, count, first: window.from, last, until: window.until }
+            Event::Storm { product: due, count, first: window.from, last, until: window.until }
         };
         let work = Work::endless(Ask::Unit, product, series);
-        Ok(Prepared {
-            from: Some(from),
-            event: Some(event),
-            storm: Some((due, self.due)),
-            ..Prepared::of(product, work)
-        })
+        Ok(Prepared { from: Some(from), event: Some(Box::new(event)), ..Prepared::of(product, work) })
     }
 }
 
