@@ -92,7 +92,7 @@ impl Archive {
                 tracing::error!(shard = shard.0, index = mark.index, %error, "snapshot was not written, the log stays");
             }
         }
-        (shard, Event::SnapshotWritten(mark, written.is_ok()))
+        (shard, Event::SnapshotWritten(mark, written.ok().map(|file| file.length)))
     }
 
     fn install(&self, shard: ShardId, message: Box<PeerMessage>) -> Option<(ShardId, Event)> {

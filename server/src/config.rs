@@ -72,6 +72,8 @@ pub struct ServerConfig {
     pub snapshot_entries: u64,
     /// ... or after so many bytes of its log. Default 64 MiB, at least 64 KiB.
     pub snapshot_bytes: u64,
+    /// ... but no sooner after the last, unless the log has grown by as much as that one takes. Default 10000 ms.
+    pub snapshot_spacing_ms: u64,
     /// Size of one log segment file, shared by all shards. Default 64 MiB, 1 MiB to 1 GiB.
     pub segment_bytes: u64,
     /// Client connections; more are refused. Default 10000, at least 1.
@@ -179,6 +181,7 @@ impl Default for ServerConfig {
             election_ms: 300,
             snapshot_entries: 100_000,
             snapshot_bytes: 64 << 20,
+            snapshot_spacing_ms: 10_000,
             segment_bytes: 64 << 20,
             max_connections: 10_000,
             inbox: 65_536,
@@ -282,7 +285,11 @@ impl ServerConfig {
             segment_bytes: self.segment_bytes,
             durable: self.durability == Durability::Disk,
             sync_delay: Duration::from_micros(self.sync_delay_us),
-            snapshots: SnapshotPolicy { entries: self.snapshot_entries, bytes: self.snapshot_bytes },
+            snapshots: SnapshotPolicy {
+                entries: self.snapshot_entries,
+                bytes: self.snapshot_bytes,
+                spacing: Duration::from_millis(self.snapshot_spacing_ms),
+            },
             // A sixteenth of what a snapshot may cut is 4 MiB by default.
             trailing_bytes: self.snapshot_bytes / 16,
             queues: QueueLimits {

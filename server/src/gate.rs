@@ -170,7 +170,8 @@ impl Gate {
         self.shard_of(product).seat(product).map_or(0, |seat| u64::from(seat.turnstile.in_flight()))
     }
 
-    /// A reservation exists; its retry must reach the shard. Before the publication that shows its effect. Shard thread.
+    /// A reservation was made; its retry must reach the shard. Before the publication that shows its effect, and once: see
+    /// [`Filter::note`]. Shard thread.
     pub fn note_granted(&self, shard: ShardId, reservation: ReservationId) {
         self.shard(shard).filter.note(reservation);
     }

@@ -196,7 +196,8 @@ fn cluster_config(
     network: Arc<Network>,
 ) -> ClusterConfig {
     // Snapshots are taken and logs cut all the time, so that restarts and laggards meet both.
-    let mut config = ClusterConfig::new(binary, folder).with("snapshot_entries", 300).with("segment_bytes", 1 << 20);
+    let often = ClusterConfig::new(binary, folder).with("snapshot_entries", 300).with("snapshot_spacing_ms", 0);
+    let mut config = often.with("segment_bytes", 1 << 20);
     config.shards = SHARDS;
     let environment = |node| (NodeId(node), syncs.map(|syncs| syncs.environment(NodeId(node))).unwrap_or_default());
     config.environment = (1..=config.nodes).map(environment).collect();

@@ -36,8 +36,8 @@ impl Sale {
     /// The same with other settings.
     pub async fn start_with(settings: impl FnOnce(ClusterConfig) -> ClusterConfig) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut config =
-            ClusterConfig::new(binary(), folder.path()).with("snapshot_entries", 200).with("segment_bytes", 1 << 20);
+        let often = ClusterConfig::new(binary(), folder.path()).with("snapshot_entries", 200);
+        let mut config = often.with("snapshot_spacing_ms", 0).with("segment_bytes", 1 << 20);
         config.shards = SHARDS;
         let config = settings(config);
         let cluster = Cluster::start(config).await.expect("a new cluster starts");

@@ -193,7 +193,11 @@ fn config(scenario: &Scenario, at: usize) -> SoloConfig {
         segment_bytes: scenario.segment_bytes,
         durable: true,
         sync_delay: Duration::ZERO,
-        snapshots: SnapshotPolicy { entries: scenario.snapshot_entries, bytes: scenario.snapshot_bytes },
+        snapshots: SnapshotPolicy {
+            entries: scenario.snapshot_entries,
+            bytes: scenario.snapshot_bytes,
+            spacing: Duration::ZERO,
+        },
         trailing_bytes: scenario.snapshot_bytes / 16,
         queues: QueueLimits {
             backlog: scenario.queue,

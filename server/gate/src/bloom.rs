@@ -25,11 +25,12 @@ impl Bloom {
         Self { blocks: (0..blocks).map(|_| Block::new()).collect() }
     }
 
-    /// Adds an id. Visible to whoever sees what this thread publishes afterwards.
+    /// Adds an id. Visible to whoever sees what this thread publishes afterwards. Only ever called by one thread at a time:
+    /// of two that add to one block at once, one may be lost.
     pub fn insert(&self, id: u128) {
         let (block, bits) = self.place(id);
         for (word, bit) in block.0.iter().zip(bits) {
-            word.fetch_or(bit, Ordering::Relaxed);
+            word.store(word.load(Ordering::Relaxed) | bit, Ordering::Relaxed);
         }
     }
 

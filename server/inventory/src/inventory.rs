@@ -7,6 +7,7 @@
 //! Assertions stay on in production. Whatever breaks one would have made a count wrong, on every replica
 //! alike, and is better met by a process that stops than by a product sold twice.
 
+mod anticipate;
 mod audit;
 mod cancel;
 mod expiry;
@@ -35,6 +36,7 @@ use crate::unsettled::Unsettled;
 use crate::users::Users;
 use crate::wheel::END_OF_TIME;
 
+pub use anticipate::AHEAD;
 pub(crate) use state::State;
 
 /// One shard's state.

@@ -26,7 +26,7 @@ mod users;
 mod view;
 pub mod wheel;
 
-pub use inventory::Inventory;
+pub use inventory::{AHEAD, Inventory};
 pub use limits::Limits;
 pub use snapshot::{Frozen, SnapshotError};
 pub use view::GateView;

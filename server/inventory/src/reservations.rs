@@ -56,6 +56,27 @@ impl Reservations {
         Some(entry.slot)
     }
 
+    /// Reads the beginning of what a look-up reads: see `anticipate.rs`.
+    pub(crate) fn stir(&self, id: ReservationId) -> usize {
+        self.index.stir(indexed_hash(id))
+    }
+
+    /// Reads the rest of what a look-up in the index, or an addition to it, reads.
+    pub(crate) fn stir_entries(&self, id: ReservationId) -> u64 {
+        self.index.stir_entries(indexed_hash(id))
+    }
+
+    /// Reads the record.
+    pub(crate) fn stir_record(&self, id: ReservationId) -> u32 {
+        self.index.find(indexed_hash(id), |_| true).map_or(0, |entry| self.slab.link(entry.slot).next)
+    }
+
+    /// Reads the records that wait before and behind it in the wheel.
+    pub(crate) fn stir_neighbours(&self, id: ReservationId) -> u32 {
+        let Some(entry) = self.index.find(indexed_hash(id), |_| true) else { return 0 };
+        Wheel::neighbours(&self.slab, entry.slot).fold(0, |sum, slot| sum ^ self.slab.link(slot).next)
+    }
+
     pub(crate) fn get(&self, slot: u32) -> Reservation {
         self.slab.get(slot)
     }

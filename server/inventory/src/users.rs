@@ -76,6 +76,16 @@ impl Users {
         found.map_or(0, UserCount::units)
     }
 
+    /// Reads the beginning of what a look-up reads: see `anticipate.rs`.
+    pub(crate) fn stir(&self, user: UserId, product: u32) -> usize {
+        self.counts.stir(hash(user, product))
+    }
+
+    /// Reads the rest of it.
+    pub(crate) fn stir_entries(&self, user: UserId, product: u32) -> u64 {
+        self.counts.stir_entries(hash(user, product))
+    }
+
     pub(crate) fn add(&mut self, user: UserId, product: u32, units: u32) {
         let found = self.counts.find_mut(hash(user, product), |count| count.is_of(user, product));
         let Some(count) = found else {

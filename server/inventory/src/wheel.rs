@@ -164,6 +164,12 @@ impl Wheel {
         std::iter::successors(Some(head), |slot| Some(links.link(*slot).next).filter(|next| next & BUCKET == 0))
     }
 
+    /// The slots before and behind this one in its bucket's list.
+    pub fn neighbours(links: &impl Links, slot: u32) -> impl Iterator<Item = u32> {
+        let Link { previous, next } = links.link(slot);
+        [previous, next].into_iter().filter(|neighbour| neighbour & BUCKET == 0)
+    }
+
     /// Appends `slot`, due at `due`, to a bucket's list as a snapshot had it. Whether it may stand there.
     #[must_use]
     pub fn append(&mut self, links: &mut impl Links, slot: u32, bucket: u16, due: u64) -> bool {

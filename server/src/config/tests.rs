@@ -71,6 +71,7 @@ fn every_rule_names_its_field_and_a_fix() {
         ("election_ms", "between 200 and", |c| c.election_ms = 199),
         ("snapshot_entries", "between 100 and", |c| c.snapshot_entries = 1),
         ("snapshot_bytes", "between 65536 and", |c| c.snapshot_bytes = 1),
+        ("snapshot_spacing_ms", "between 0 and 3600000", |c| c.snapshot_spacing_ms = 3_600_001),
         ("segment_bytes", "between 1048576 and", |c| c.segment_bytes = 4096),
         ("max_connections", "between 1 and", |c| c.max_connections = 0),
         ("inbox", "between 1024 and", |c| c.inbox = 10),

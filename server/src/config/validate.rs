@@ -30,6 +30,7 @@ fn ranges(config: &ServerConfig, problems: &mut Vec<Invalid>) {
     check(range("election_ms", config.election_ms, config.tick_ms.saturating_mul(MIN_ELECTION_TICKS)..=60_000));
     check(range("snapshot_entries", config.snapshot_entries, 100..=u64::MAX));
     check(range("snapshot_bytes", config.snapshot_bytes, 64 << 10..=u64::MAX));
+    check(range("snapshot_spacing_ms", config.snapshot_spacing_ms, 0..=3_600_000));
     check(range("segment_bytes", config.segment_bytes, 1 << 20..=1 << 30));
     check(range("max_connections", config.max_connections, 1..=1_000_000));
     check(range("inbox", config.inbox, 1024..=16 << 20));

@@ -96,7 +96,8 @@ impl Shard {
             let stamp = self.clock.stamp(round.now, median);
             // Planted: the leader's own wall clock is the time.
             let stamp = if planted::on(Bug::ExpiryByLocalClock) { round.wall } else { stamp };
-            let mut entry = Builder::new(Header { stamp, ..self.header() });
+            let room = self.backlog.len().min(self.batch);
+            let mut entry = Builder::with_room(Header { stamp, ..self.header() }, room);
             let due = self.node.machine().inventory().next_deadline().is_some_and(|due| due <= stamp);
             let expire = due && !self.pending.expires();
             if expire {
@@ -213,7 +214,7 @@ impl Shard {
         self.applied = applied.last().map_or(self.applied, |last| last.index);
         for outcome in applied.iter().map(|applied| &applied.outcome) {
             self.clock.applied(outcome.time, round.now);
-            for reservation in &outcome.granted {
+            for reservation in &outcome.made {
                 self.around.gate.note_granted(self.id, *reservation);
             }
         }

@@ -16,6 +16,8 @@ const VERSION: u8 = 2;
 const OLDEST: u8 = 1;
 const COUNT_AT: usize = 25;
 const HEADER_BYTES: usize = 29;
+/// What a reserve, the usual command, takes.
+const USUAL_BYTES: usize = 64;
 
 /// What stands before an entry's commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +62,13 @@ impl Builder {
     /// Starts with the header.
     #[must_use]
     pub fn new(header: Header) -> Self {
-        let mut payload = Vec::with_capacity(512);
+        Self::with_room(header, 1)
+    }
+
+    /// The same with room for about so many commands.
+    #[must_use]
+    pub fn with_room(header: Header, commands: usize) -> Self {
+        let mut payload = Vec::with_capacity(HEADER_BYTES + commands * USUAL_BYTES);
         payload.push(VERSION);
         payload.extend_from_slice(&header.stamp.0.to_le_bytes());
         payload.extend_from_slice(&header.checked.0.to_le_bytes());

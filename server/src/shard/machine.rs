@@ -6,7 +6,7 @@
 
 use std::io;
 
-use doorbuster_inventory::{Frozen as FrozenInventory, Inventory, Limits};
+use doorbuster_inventory::{AHEAD, Frozen as FrozenInventory, Inventory, Limits};
 use doorbuster_protocol::command::Command;
 use doorbuster_protocol::failure::Refusal;
 use doorbuster_protocol::reply::Reply;
@@ -48,8 +48,8 @@ pub struct EntryOutcome {
     pub time: Timestamp,
     /// One result a command, in order; empty when nobody waits for them here.
     pub results: Vec<Result<Reply, Refusal>>,
-    /// Reservations that exist now, some of them since this entry.
-    pub granted: Vec<ReservationId>,
+    /// Reservations that it made.
+    pub made: Vec<ReservationId>,
 }
 
 impl Machine {
@@ -154,13 +154,14 @@ impl Machine {
         // A new leader may propose before it has applied everything of its predecessors', whose stamps
         // may be later than its own. All replicas see the same two numbers here.
         let time = header.stamp.max(self.inventory.time());
+        let commands: Vec<_> = commands.collect::<Result<_, _>>().map_err(|error| self.unreadable(index, &error))?;
         let mut outcome = EntryOutcome { time, ..EntryOutcome::default() };
-        for command in commands {
-            let command = command.map_err(|error| self.unreadable(index, &error))?;
-            let result = self.inventory.apply(index, time, &command);
-            outcome.granted.extend(result.is_ok().then(|| made_by(&command)).flatten());
-            if self.keep_results {
-                outcome.results.push(result);
+        outcome.made.reserve(commands.len());
+        outcome.results.reserve(if self.keep_results { commands.len() } else { 0 });
+        for some in commands.chunks(AHEAD) {
+            self.inventory.anticipate(some);
+            for command in some {
+                self.apply_command(index, time, command, &mut outcome);
             }
         }
         self.recent.note(self.inventory.applied(), self.inventory.state_hash());
@@ -168,17 +169,26 @@ impl Machine {
         Ok(outcome)
     }
 
+    fn apply_command(&mut self, index: LogIndex, time: Timestamp, command: &Command, outcome: &mut EntryOutcome) {
+        // A late payment makes a reservation, too, if none is known.
+        let may_make = match command {
+            Command::Reserve(reserve) => Some(reserve.reservation),
+            Command::LatePayment(late) => Some(late.target.reservation).filter(|id| !self.inventory.knows(*id)),
+            _ => None,
+        };
+        let result = self.inventory.apply(index, time, command);
+        if let Ok(Reply::Reservation(reply)) = &result
+            && !reply.replayed
+        {
+            outcome.made.extend(may_make);
+        }
+        if self.keep_results {
+            outcome.results.push(result);
+        }
+    }
+
     fn unreadable(&self, index: LogIndex, error: &entry::EntryError) -> String {
         format!("shard {}: committed entry {index} cannot be read: {error}", self.shard)
-    }
-}
-
-/// The reservation that exists once this command is granted. A late payment makes one, too, if none is known.
-fn made_by(command: &Command) -> Option<ReservationId> {
-    match command {
-        Command::Reserve(reserve) => Some(reserve.reservation),
-        Command::LatePayment(late) => Some(late.target.reservation),
-        _ => None,
     }
 }
 
@@ -254,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reservation_that_a_late_payment_makes_is_known_to_exist() {
+    fn a_reservation_that_a_late_payment_makes_is_told_of_once() {
         let product = ProductId(1);
         let create = Command::CreateProduct(Box::new(ProductSpec {
             product,
@@ -273,8 +283,9 @@ mod tests {
         let target = Target { product, reservation: ReservationId(7), user: UserId(1) };
         let late = Command::LatePayment(LatePayment { target, quantity: Quantity(1) });
         let mut machine = machine();
-        let entry = payload(5, now(&machine), &[create, late]);
-        assert_eq!(machine.apply(1, &entry).granted, [ReservationId(7)]);
+        let entry = payload(5, now(&machine), &[create, late.clone()]);
+        assert_eq!(machine.apply(1, &entry).made, [ReservationId(7)]);
+        assert_eq!(machine.apply(2, &payload(6, now(&machine), &[late])).made, []);
     }
 
     #[test]

@@ -89,8 +89,8 @@ pub struct QueueLimits {
 /// Something rare that a shard is told.
 #[derive(Debug)]
 pub enum Event {
-    /// A snapshot taken here is durable, or was not written.
-    SnapshotWritten(SnapshotMark, bool),
+    /// A snapshot taken here is durable and takes so many bytes, or was not written.
+    SnapshotWritten(SnapshotMark, Option<u64>),
     /// A snapshot has reached a follower, or why it has not.
     SnapshotSent(NodeId, TransferOutcome),
     /// A snapshot from the leader is durable here.
@@ -275,11 +275,11 @@ impl Shard {
     pub fn event(&mut self, event: Event, round: &mut Round) {
         self.stirred = true;
         match event {
-            Event::SnapshotWritten(mark, true) => {
-                self.snapshots.written(mark);
+            Event::SnapshotWritten(mark, Some(size)) => {
+                self.snapshots.written(mark, size);
                 round.appends.push(self.node.snapshot_written(mark));
             }
-            Event::SnapshotWritten(_, false) => self.snapshots.failed(round.now),
+            Event::SnapshotWritten(_, None) => self.snapshots.failed(round.now),
             Event::SnapshotSent(to, outcome) => {
                 self.node.snapshot_sent(u64::from(to.0), outcome == TransferOutcome::Stored);
                 if outcome == TransferOutcome::Unreadable {
@@ -292,7 +292,7 @@ impl Shard {
             }
             Event::Install(message, bytes) => {
                 if let Some(mark) = message.snapshot_mark() {
-                    self.snapshots.written(mark);
+                    self.snapshots.written(mark, bytes.len() as u64);
                 }
                 self.node.install(round.now, *message, &bytes);
             }

@@ -17,6 +17,9 @@ pub struct SnapshotPolicy {
     pub entries: u64,
     /// Bytes of entries applied since the last snapshot.
     pub bytes: u64,
+    /// Least time between the beginnings of two snapshots, unless the log has grown by as much as the last one takes: a large
+    /// state would be written all the time otherwise.
+    pub spacing: Duration,
 }
 
 /// A frozen state on its way to disk.
@@ -35,6 +38,10 @@ pub(super) struct Snapshots {
     policy: SnapshotPolicy,
     last_index: u64,
     last_bytes: u64,
+    /// Bytes of the last one.
+    last_size: u64,
+    /// When the last one was begun.
+    begun: Option<Monotonic>,
     /// Bytes applied when the one under way was frozen.
     under_way: Option<u64>,
     wanted: bool,
@@ -49,6 +56,8 @@ impl Snapshots {
             policy,
             last_index,
             last_bytes: 0,
+            last_size: 0,
+            begun: None,
             under_way: None,
             wanted: false,
             spoilt: false,
@@ -66,8 +75,9 @@ impl Snapshots {
         self.spoilt = true;
     }
 
-    /// One that covers this is durable.
-    pub(super) fn written(&mut self, mark: SnapshotMark) {
+    /// One that covers this is durable, and so large.
+    pub(super) fn written(&mut self, mark: SnapshotMark, size: u64) {
+        self.last_size = size;
         self.last_index = self.last_index.max(mark.index);
         if let Some(bytes) = self.under_way.take() {
             self.last_bytes = bytes;
@@ -80,10 +90,19 @@ impl Snapshots {
         self.not_before = now.after(PAUSE_AFTER_FAILURE);
     }
 
+    /// The state of this moment is on its way to disk.
+    fn begin(&mut self, bytes: u64, now: Monotonic) {
+        self.under_way = Some(bytes);
+        self.begun = Some(now);
+        self.wanted = false;
+        self.spoilt = false;
+    }
+
     fn is_due(&self, applied: u64, bytes: u64, now: Monotonic) -> bool {
-        let entries = applied.saturating_sub(self.last_index);
-        let grown = entries >= self.policy.entries || bytes.saturating_sub(self.last_bytes) >= self.policy.bytes;
-        let due = entries > 0 && (grown || self.wanted) || self.spoilt;
+        let (entries, bytes) = (applied.saturating_sub(self.last_index), bytes.saturating_sub(self.last_bytes));
+        let grown = entries >= self.policy.entries || bytes >= self.policy.bytes;
+        let spaced = bytes >= self.last_size || self.begun.is_none_or(|begun| now >= begun.after(self.policy.spacing));
+        let due = entries > 0 && (grown && spaced || self.wanted) || self.spoilt;
         self.under_way.is_none() && due && now >= self.not_before
     }
 }
@@ -98,9 +117,7 @@ impl Shard {
             return;
         }
         let (mark, frozen) = self.node.freeze();
-        self.snapshots.under_way = Some(bytes);
-        self.snapshots.wanted = false;
-        self.snapshots.spoilt = false;
+        self.snapshots.begin(bytes, round.now);
         round.snapshot_jobs.push(SnapshotJob { shard: self.id, mark, frozen });
     }
 }
@@ -109,7 +126,7 @@ impl Shard {
 mod tests {
     use super::*;
 
-    const POLICY: SnapshotPolicy = SnapshotPolicy { entries: 100, bytes: 1000 };
+    const POLICY: SnapshotPolicy = SnapshotPolicy { entries: 100, bytes: 1000, spacing: Duration::from_secs(10) };
     const NOW: Monotonic = Monotonic(1);
 
     #[test]
@@ -135,8 +152,22 @@ mod tests {
         let later = NOW.after(PAUSE_AFTER_FAILURE);
         assert!(snapshots.is_due(500, 5000, later));
         snapshots.under_way = Some(5000);
-        snapshots.written(SnapshotMark { index: 500, term: 1 });
+        snapshots.written(SnapshotMark { index: 500, term: 1 }, 1000);
         assert!(!snapshots.is_due(520, 5900, later));
         assert!(snapshots.is_due(520, 6000, later));
+    }
+
+    #[test]
+    fn a_large_one_is_not_written_for_every_few_bytes() {
+        let mut snapshots = Snapshots::new(POLICY, 0);
+        snapshots.begin(5000, NOW);
+        snapshots.written(SnapshotMark { index: 500, term: 1 }, 4000);
+        assert!(!snapshots.is_due(900, 8999, NOW), "a quarter of what it takes, and nine tenths");
+        assert!(snapshots.is_due(900, 9000, NOW));
+        let later = NOW.after(POLICY.spacing);
+        assert!(!snapshots.is_due(550, 5500, later), "less than the policy's");
+        assert!(snapshots.is_due(550, 6000, later));
+        snapshots.wanted();
+        assert!(snapshots.is_due(501, 5001, NOW), "the log must be cut");
     }
 }

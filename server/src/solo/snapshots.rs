@@ -24,7 +24,7 @@ impl Solo {
     /// and says what failed. Gives what was written, for whoever watches.
     pub fn archive(&mut self) -> Option<(ShardId, SnapshotMark)> {
         let (shard, event) = self.archive.perform(self.jobs.pop_front()?)?;
-        let written = if let Event::SnapshotWritten(mark, true) = &event { Some((shard, *mark)) } else { None };
+        let written = if let Event::SnapshotWritten(mark, Some(_)) = &event { Some((shard, *mark)) } else { None };
         self.desk.inboxes.push_event(shard, event);
         written
     }

@@ -186,6 +186,7 @@ impl Nodes {
 pub fn cut_often(config: &mut ServerConfig) {
     config.snapshot_entries = 100;
     config.snapshot_bytes = 64 << 10;
+    config.snapshot_spacing_ms = 0;
 }
 
 /// Waits until it is so, or fails.

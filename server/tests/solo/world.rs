@@ -64,7 +64,7 @@ fn config(node: NodeId) -> SoloConfig {
         shards: SHARDS,
         data: PathBuf::from(format!("/node-{node}")),
         segment_bytes: 128 << 10,
-        snapshots: SnapshotPolicy { entries: 40, bytes: 1 << 20 },
+        snapshots: SnapshotPolicy { entries: 40, bytes: 1 << 20, spacing: Duration::ZERO },
         trailing_bytes: 0,
         ..SoloConfig::new(node, (1..=3).map(NodeId).collect())
     }
