@@ -110,7 +110,7 @@ impl Connection {
         let shared = Arc::new(Shared::new(welcome.limits.max_in_flight.max(1) as usize));
         let (read, write) = stream.into_split();
         let tasks = [
-            tokio::spawn(read_answers(Arc::clone(&shared), read, input)).abort_handle(),
+            tokio::spawn(read_answers(Lasting(Arc::clone(&shared)), read, input)).abort_handle(),
             tokio::spawn(write_requests(Arc::clone(&shared), write)).abort_handle(),
             tokio::spawn(sweep(Arc::clone(&shared))).abort_handle(),
         ];
@@ -300,6 +300,15 @@ impl Shared {
     }
 }
 
+/// Ends the connection with the task that has it: a runtime that ends drops its tasks, and nobody else would hear of it.
+struct Lasting(Arc<Shared>);
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        self.0.close("the runtime that it was made on has ended");
+    }
+}
+
 async fn read_welcome(stream: &mut TcpStream, input: &mut BytesMut, address: &str) -> Result<Welcome, DialError> {
     let unreachable = |why: String| DialError::Unreachable(format!("{address}: {why}"));
     loop {
@@ -317,7 +326,7 @@ async fn read_welcome(stream: &mut TcpStream, input: &mut BytesMut, address: &st
     }
 }
 
-async fn read_answers(shared: Arc<Shared>, mut socket: OwnedReadHalf, mut input: BytesMut) {
+async fn read_answers(Lasting(ref shared): Lasting, mut socket: OwnedReadHalf, mut input: BytesMut) {
     let mut answers = Vec::new();
     let mut wake = Vec::new();
     loop {

@@ -53,6 +53,24 @@ async fn connect(nodes: &Nodes) -> Client {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_ends_with_the_runtime_that_it_was_made_on() {
+    let nodes = Nodes::start(3).await;
+    let client = connect(&nodes).await;
+    let elsewhere = client.clone();
+    let asked = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        for node in elsewhere.nodes() {
+            runtime.block_on(elsewhere.status(node.node)).expect("every node answers");
+        }
+    });
+    asked.join().expect("it ends");
+    for node in client.nodes() {
+        let status = tokio::time::timeout(Duration::from_secs(20), client.status(node.node)).await;
+        status.expect("an answer within the deadline").expect("a new connection is made");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_a_client_can_ask() {
     let nodes = Nodes::start(1).await;
     let client = connect(&nodes).await;
