@@ -73,6 +73,28 @@ async fn a_follower_that_was_away_catches_up_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_with_snapshots_is_compared_with_one_without() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let page = folder.path().join("page.html").display().to_string();
+    let load = ["--live", "20000", "--rate", "1000", "--duration", "6s", "--warm-up", "0ms", "--report", &page];
+    let report =
+        bench(&[&["snapshot", "--spawn", "3", "--snapshots", "3", "--durability", "memory"], &load[..]].concat()).await;
+    let snapshots = &report["snapshots"];
+    assert_eq!(snapshots["without"]["taken"], 0, "{report:#}");
+    assert!(snapshots["with"]["taken"].as_u64().is_some_and(|taken| taken >= 2), "{report:#}");
+    assert!(snapshots["with"]["seconds_each"].as_f64().is_some_and(|seconds| seconds > 0.0), "{report:#}");
+    let p999 = |part: &str| snapshots[part]["p999_us"].as_f64().unwrap_or_default();
+    let grown = snapshots["p999_growth_ms"].as_f64().unwrap_or(f64::MAX);
+    assert!(p999("without") > 0.0 && (p999("with") - p999("without") - grown * 1e3).abs() < 1.0, "{report:#}");
+    let grown = snapshots["p999_growth_installing_ms"].as_f64().unwrap_or(f64::MAX);
+    assert!((p999("installing") - p999("without") - grown * 1e3).abs() < 1.0, "{report:#}");
+    assert!(report["caught_up"]["snapshots_installed"].as_u64().is_some_and(|count| count >= 1), "{report:#}");
+    assert_eq!((&report["live"]["reservations"], &report["result"]["measured"]), (&20_000.into(), &6_000.into()));
+    let page = std::fs::read_to_string(&page).expect("the page was written");
+    assert_eq!(page.matches("<svg").count(), 4, "three plots of the part with snapshots, and the comparison");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_highest_rate_that_meets_an_objective_is_looked_for() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let page = folder.path().join("page.html").display().to_string();
@@ -133,6 +155,8 @@ async fn what_cannot_be_measured_is_refused_with_the_flag_to_change() {
         (&["failover", "--spawn", "1"], "--spawn 3"),
         (&["failover", "--spawn", "3", "--find-capacity"], "--find-capacity"),
         (&["catch-up", "--spawn", "1"], "--spawn 3"),
+        (&["snapshot"], "--spawn 1"),
+        (&["snapshot", "--spawn", "1", "--find-capacity"], "--find-capacity"),
         (&["catch-up", "--spawn", "3", "--find-capacity"], "--find-capacity"),
         (&["reserve", "--find-capacity", "--depth", "2"], "--depth"),
     ] {

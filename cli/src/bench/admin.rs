@@ -15,6 +15,10 @@ const LONGEST: u64 = 4 << 20;
 /// Of one node's snapshots, of all its shards, since it was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Snapshots {
+    /// How many it has written.
+    pub written: u64,
+    /// What that took in all, in seconds.
+    pub seconds: f64,
     /// How many it was sent and has installed.
     pub installed: u64,
 }
@@ -33,6 +37,22 @@ impl Snapshots {
         }
     }
 
+    /// What came to it since `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            written: self.written.saturating_sub(before.written),
+            seconds: (self.seconds - before.seconds).max(0.0),
+            installed: self.installed.saturating_sub(before.installed),
+        }
+    }
+
+    /// Seconds that one took to write, on average.
+    #[must_use]
+    pub fn each(&self) -> f64 {
+        if self.written == 0 { 0.0 } else { self.seconds / self.written as f64 }
+    }
+
     fn parse(page: &str) -> Self {
         let value = |name: &str| {
             let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -40,7 +60,11 @@ impl Snapshots {
         };
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // counts
         let count = |what: &str| value(&format!("doorbuster_snapshots_total{{what=\"{what}\"}}")) as u64;
-        Self { installed: count("installed") }
+        Self {
+            written: count("written"),
+            seconds: value("doorbuster_snapshot_seconds_sum"),
+            installed: count("installed"),
+        }
     }
 }
 
@@ -60,9 +84,10 @@ mod tests {
     #[test]
     fn a_page_of_metrics_is_read_and_what_is_not_in_it_is_none() {
         let page = "# TYPE doorbuster_snapshots_total counter\ndoorbuster_snapshots_total{what=\"written\"} 3\n\
-                    doorbuster_snapshots_total{what=\"installed\"} 2\n";
+                    doorbuster_snapshots_total{what=\"installed\"} 2\ndoorbuster_snapshot_seconds_sum 0.75\n";
         let read = Snapshots::parse(page);
-        assert_eq!(read, Snapshots { installed: 2 });
+        assert_eq!(read, Snapshots { written: 3, seconds: 0.75, installed: 2 });
+        assert!((read.each() - 0.25).abs() < 1e-9);
         assert_eq!(Snapshots::parse(""), Snapshots::default());
     }
 }

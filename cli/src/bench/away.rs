@@ -13,11 +13,13 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// A leader is looked for so long.
-const FIND: Duration = Duration::from_secs(10);
+pub const FIND: Duration = Duration::from_secs(10);
 /// How often it is looked for a node that starts.
 const LOOK: Duration = Duration::from_millis(5);
+/// It is watched so much longer than the load lasts.
+const GRACE: Duration = Duration::from_secs(30);
 /// A follower that has whatever its leader had so long ago has caught up.
-const CLOSE: Duration = Duration::from_millis(20);
+const CLOSE: Duration = Duration::from_millis(50);
 
 /// A follower that is away.
 #[derive(Clone, Copy, Debug)]
@@ -38,10 +40,14 @@ pub struct Return {
     missed: u64,
     /// From its start until it answered.
     answered: Duration,
-    /// From its start until it had caught up; `None` if it had not in time.
+    /// From its start until it had caught up; `None` if it never had.
     caught_up: Option<Duration>,
+    /// Whether the load lasted as long.
+    under_load: bool,
     /// Snapshots that it installed for that.
     installed: u64,
+    /// Entries that it was behind when last looked at.
+    behind: u64,
 }
 
 impl Away {
@@ -60,7 +66,15 @@ impl Away {
         Ok(Self { node, leader, shard, applied })
     }
 
-    /// Starts it again at that moment, and watches it until then at most.
+    /// Whether the leader's log does not reach back to what the follower has, so that only a snapshot can help it.
+    ///
+    /// # Errors
+    /// If the leader does not answer.
+    pub async fn needs_snapshot(&self, site: &Site) -> Result<bool, CliError> {
+        Ok(replica(site.client(), self.leader, self.shard).await?.first.get() > self.applied + 1)
+    }
+
+    /// Starts it again at that moment, and watches it until it has caught up; the load ends then.
     ///
     /// # Errors
     /// If it does not start, or the leader does not answer any more.
@@ -69,8 +83,16 @@ impl Away {
         let begun = clock::now();
         let missed = replica(site.client(), self.leader, self.shard).await?.applied.get().saturating_sub(self.applied);
         site.start_node(self.node)?;
-        let mut outcome = Return { node: self.node, missed, answered: Duration::ZERO, caught_up: None, installed: 0 };
-        let Some(client) = site.client_of(self.node, until, LOOK).await? else {
+        let mut outcome = Return {
+            node: self.node,
+            missed,
+            answered: Duration::ZERO,
+            caught_up: None,
+            under_load: false,
+            installed: 0,
+            behind: missed,
+        };
+        let Some(client) = site.client_of(self.node, until + GRACE, LOOK).await? else {
             outcome.answered = clock::now().saturating_duration_since(begun);
             return Ok(outcome);
         };
@@ -80,11 +102,13 @@ impl Away {
             tokio::time::sleep(CLOSE).await;
             let has = replica(&client, self.node, self.shard).await?.applied;
             let now = clock::now();
-            if has >= wanted {
+            outcome.behind = wanted.get().saturating_sub(has.get());
+            if outcome.behind == 0 {
                 outcome.caught_up = Some(now.saturating_duration_since(begun));
+                outcome.under_load = now < until;
                 break;
             }
-            if now >= until {
+            if now >= until + GRACE {
                 break;
             }
         }
@@ -100,14 +124,19 @@ impl Return {
     #[must_use]
     pub fn describe(&self) -> String {
         let (node, missed) = (self.node, grouped(self.missed as f64));
+        let load = if self.under_load { "under load" } else { "when the load was over" };
         let how = if self.installed > 0 { "by snapshot" } else { "from the log" };
         match self.caught_up {
             Some(after) => format!(
-                "node {node} {:.3} s after its start, {how}; it answered after {:.3} s, and had missed {missed} entries",
+                "node {node} {:.3} s after its start, {load}, {how}; it answered after {:.3} s, and had missed {missed} entries",
                 after.as_secs_f64(),
                 self.answered.as_secs_f64()
             ),
-            None => format!("node {node} did NOT catch up in time with the {missed} entries that it had missed"),
+            None => format!(
+                "node {node} did NOT catch up, {how}: it answered after {:.3} s, had missed {missed} entries, and is {} behind",
+                self.answered.as_secs_f64(),
+                grouped(self.behind as f64)
+            ),
         }
     }
 
@@ -116,7 +145,8 @@ impl Return {
     pub fn json(&self) -> Value {
         json!({
             "node": self.node.0, "missed_entries": self.missed, "answered_seconds": self.answered.as_secs_f64(),
-            "caught_up_seconds": self.caught_up.map(|after| after.as_secs_f64()), "snapshots_installed": self.installed,
+            "caught_up_seconds": self.caught_up.map(|after| after.as_secs_f64()), "under_load": self.under_load,
+            "snapshots_installed": self.installed,
         })
     }
 
@@ -124,8 +154,13 @@ impl Return {
     #[must_use]
     pub fn told(&self) -> Aftermath {
         let text = self.describe();
-        let wrong = self.caught_up.is_none().then(|| format!("{text}; give a longer --duration"));
-        Aftermath { rows: vec![("caught up".to_owned(), text)], fields: vec![("caught_up", self.json())], wrong }
+        let wrong = self.caught_up.is_none().then(|| text.clone());
+        Aftermath {
+            rows: vec![("caught up".to_owned(), text)],
+            fields: vec![("caught_up", self.json())],
+            wrong,
+            ..Aftermath::default()
+        }
     }
 }
 

@@ -32,9 +32,12 @@ pub enum Event {
         /// How long it is watched at most.
         until: Instant,
     },
-    /// A follower that was away is started at this moment, and watched until that one at most.
+    /// A follower that was away is started at this moment; the load ends at that one.
     Return(Away, Instant, Instant),
 }
+
+/// A name, and `[n, latency in us]`: all but one of `n` operations took no longer.
+pub type Curve = (&'static str, Vec<[f64; 2]>);
 
 /// What came of it, as rows for people and fields for programs.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +46,8 @@ pub struct Aftermath {
     pub rows: Vec<(String, String)>,
     /// For programs: names, and what there is to say.
     pub fields: Vec<(&'static str, Value)>,
+    /// For the page: curves of percentiles to be compared.
+    pub curves: Vec<Curve>,
     /// What should not have happened.
     pub wrong: Option<String>,
 }
@@ -53,6 +58,7 @@ impl Aftermath {
     pub fn and(mut self, other: Self) -> Self {
         self.rows.extend(other.rows);
         self.fields.extend(other.fields);
+        self.curves.extend(other.curves);
         self.wrong = self.wrong.or(other.wrong);
         self
     }
@@ -75,7 +81,7 @@ impl Event {
                 Ok(Aftermath {
                     rows: vec![("killed".to_owned(), format!("node {leader}, which led, in the middle of it"))],
                     fields: vec![("killed", json!({ "node": leader.0 }))],
-                    wrong: None,
+                    ..Aftermath::default()
                 })
             }
             Self::Return(away, at, until) => Ok(away.come_back(site, at, until).await?.told()),
@@ -120,7 +126,7 @@ async fn watch(
             return Ok(Aftermath {
                 rows: vec![("came back".to_owned(), text)],
                 fields: vec![("came_back", field)],
-                wrong: None,
+                ..Aftermath::default()
             });
         }
         if now >= until {

@@ -3,8 +3,8 @@
 //! Rooms: `options` is what it can be told; `site` the cluster that is measured; `work` what is asked; `generator` the
 //! threads that ask, with `wire` one connection, `dialect` what it speaks, `native` Doorbuster's own, and `schedule` an
 //! open loop's clock; `recorder` what they measure; `cpu` who had the processors; `live` what reservations to begin with
-//! take; `event` what happens to the cluster meanwhile, `away` a follower that comes back, `admin` what servers say of their
-//! snapshots; `capacity` the search for the highest rate; `report`
+//! take; `event` what happens to the cluster meanwhile, `away` a follower that comes back, `snapshot` one in parts, `admin` what
+//! servers say of their snapshots; `capacity` the search for the highest rate; `report`
 //! what is printed, `page` the page that can be handed on.
 
 mod admin;
@@ -24,6 +24,7 @@ mod report;
 mod run;
 mod schedule;
 mod site;
+mod snapshot;
 mod wire;
 mod work;
 mod workload;
@@ -32,9 +33,10 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::signals;
 use clap::Args;
+use report::Report;
 use run::Bench;
 use site::Site;
-use workload::Workload;
+use workload::{PlainArgs, Workload};
 
 const EXAMPLES: &str = "Examples:\n  \
     doorbuster bench refuse --spawn 1 --depth 16 --server-cpus 0 --generator-cpus 1\n  \
@@ -72,15 +74,23 @@ pub async fn run(args: BenchArgs, output: Output) -> Result<(), CliError> {
 async fn bench(args: BenchArgs, output: Output) -> Result<(), CliError> {
     let plain = args.work.plain();
     args.work.validate()?;
-    let site = Site::open(&plain.place).await?;
-    let prepared = args.work.prepare(&site).await?;
-    let report = Bench { name: args.work.name(), prepared, args: &plain.load, place: &plain.place, site: &site }
-        .measure()
-        .await?;
+    let (report, site) = match &args.work {
+        Workload::Snapshot(parts) => parts.measure(&args.work).await?,
+        work => whole(work, plain).await?,
+    };
     report.print(output);
     if let Some(path) = &plain.load.report {
         report.write_page(path)?;
     }
     site.close().await?;
     report.verdict()
+}
+
+/// A workload that is measured once, on one cluster.
+async fn whole(work: &Workload, PlainArgs { load, place }: &PlainArgs) -> Result<(Report, Site), CliError> {
+    let site = Site::open(place).await?;
+    let prepared = work.prepare(&site).await?;
+    let bench = Bench { name: work.name(), prepared: &prepared, args: load, place, site: &site };
+    let report = bench.measure().await?;
+    Ok((report, site))
 }

@@ -9,6 +9,7 @@ use doorbuster_protocol::limits::MAX_IN_FLIGHT_PER_CONNECTION;
 use doorbuster_protocol::types::Millis;
 use std::path::PathBuf;
 use std::time::Duration;
+use toml::Table;
 
 /// Where it takes place.
 #[derive(Args, Clone, Debug)]
@@ -30,6 +31,9 @@ pub struct PlaceArgs {
     pub server_cpus: Option<Cpus>,
     #[command(flatten)]
     pub connection: Connection,
+    /// With --spawn: further fields of every server's configuration, which a workload needs
+    #[arg(skip)]
+    pub settings: Table,
 }
 
 /// What an answer of a spawned cluster means.

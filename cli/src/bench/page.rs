@@ -11,8 +11,8 @@ const SIZE: (u32, u32) = (860, 320);
 
 /// Colours of lines.
 pub const ORANGE: RGBColor = RGBColor(220, 120, 0);
-/// The one that most plots begin with.
-pub use plotters::style::BLUE;
+/// The one that most plots begin with, and others.
+pub use plotters::style::{BLACK, BLUE, RED};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:900px;margin:2em auto;padding:0 1em;color:#1c2733}\
     h1{font-size:1.6em;margin-bottom:0}h2{font-size:1.15em;margin:1.8em 0 .3em}p{margin:.3em 0}\

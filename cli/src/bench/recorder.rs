@@ -190,7 +190,8 @@ impl Recorder {
     }
 
     /// `[n, latency in us]`: all but one of `n` operations took no longer.
-    fn percentiles(&self) -> Vec<[f64; 2]> {
+    #[must_use]
+    pub fn percentiles(&self) -> Vec<[f64; 2]> {
         let beyond = |n: &f64| *n <= self.measured() as f64;
         let steps = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 1e2, 2e2, 5e2, 1e3, 2e3, 5e3, 1e4, 1e5, 1e6, 1e7];
         steps.into_iter().filter(beyond).map(|n| [n, us(self.quantile(1.0 - 1.0 / n))]).collect()

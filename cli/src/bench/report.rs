@@ -2,9 +2,9 @@
 
 use super::capacity::Step;
 use super::cpu::Shares;
-use super::event::Aftermath;
+use super::event::{Aftermath, Curve};
 use super::options::{Durability, LoadArgs, PlaceArgs};
-use super::page::{Axes, BLUE, Line, ORANGE, Page, plot, plots_of};
+use super::page::{Axes, BLACK, BLUE, Line, ORANGE, Page, RED, plot, plots_of};
 use super::recorder::Recorder;
 use crate::error::CliError;
 use crate::output::{Output, facts, grouped};
@@ -42,10 +42,22 @@ impl Report {
         }
     }
 
-    /// The same, in which something happened.
+    /// What was counted and measured.
+    #[must_use]
+    pub const fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// What happened meanwhile.
+    #[must_use]
+    pub fn into_aftermath(self) -> Aftermath {
+        self.aftermath
+    }
+
+    /// The same, in which something happened, too.
     #[must_use]
     pub fn with(self, aftermath: Aftermath) -> Self {
-        Self { aftermath, ..self }
+        Self { aftermath: self.aftermath.and(aftermath), ..self }
     }
 
     /// The same after these rates were tried.
@@ -100,6 +112,12 @@ impl Report {
         if !self.steps.is_empty() {
             plots.insert(0, ("p99 in ms, by operations a second that were offered".to_owned(), self.capacity_curve()?));
         }
+        if !self.aftermath.curves.is_empty() {
+            plots.insert(
+                0,
+                ("Latency in ms, of all but one in so many operations, by part".to_owned(), self.compared()?),
+            );
+        }
         let title = format!("doorbuster bench {}", self.work);
         Page { title, lead: format!("{rate} operations/s, p99 {p99}"), facts: self.facts(), plots }.write(path)
     }
@@ -112,6 +130,16 @@ impl Report {
             Line { name, color, points }
         };
         let lines = [line("p50", BLUE, |step| step.p50), line("p99", ORANGE, |step| step.p99)];
+        plot(&lines, Axes { log_x: true, log_y: true })
+    }
+
+    fn compared(&self) -> Result<String, CliError> {
+        let colors = [BLUE, ORANGE, RED, BLACK].into_iter().cycle();
+        let line = |((name, points), color): (&Curve, _)| {
+            let points = points.iter().map(|[n, latency]| (*n, latency / 1000.0)).collect();
+            Line { name, color, points }
+        };
+        let lines: Vec<Line> = self.aftermath.curves.iter().zip(colors).map(line).collect();
         plot(&lines, Axes { log_x: true, log_y: true })
     }
 
@@ -214,6 +242,7 @@ fn machine() -> String {
     )
 }
 
-fn milliseconds(ns: u64) -> String {
+/// Nanoseconds, for people.
+pub fn milliseconds(ns: u64) -> String {
     format!("{:.3} ms", ns as f64 / 1e6)
 }

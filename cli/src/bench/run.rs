@@ -28,7 +28,7 @@ pub struct Bench<'a> {
     /// The workload's name.
     pub name: &'static str,
     /// What is asked, of what.
-    pub prepared: Prepared,
+    pub prepared: &'a Prepared,
     /// How.
     pub args: &'a LoadArgs,
     /// Where, for the report.
@@ -74,7 +74,7 @@ impl Bench<'_> {
     }
 
     async fn offer(&self, rhythm: Rhythm) -> Result<Report, CliError> {
-        let (args, prepared) = (self.args, &self.prepared);
+        let (args, prepared) = (self.args, self.prepared);
         let from = prepared.from.unwrap_or_else(|| clock::now() + args.warm_up());
         let window = Window { from, until: from + args.duration() };
         let start = from - args.warm_up();

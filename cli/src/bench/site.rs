@@ -193,10 +193,11 @@ async fn spawn(nodes: u16, place: &PlaceArgs, folder: &Path) -> Result<Cluster, 
         Durability::Memory => "memory",
     };
     let delay = i64::try_from(place.sync_delay.0.saturating_mul(1000)).unwrap_or(i64::MAX);
-    let config = ClusterConfig { nodes, ..ClusterConfig::new(binary, folder) }
+    let mut config = ClusterConfig { nodes, ..ClusterConfig::new(binary, folder) }
         .with("durability", durability)
         .with("segment_bytes", 64 << 20)
         .with("sync_delay_us", delay);
+    config.settings.extend(place.settings.clone());
     // Children run where the thread ran that started them.
     let pinned = place.server_cpus.as_ref().map(Pinned::to).transpose()?;
     let cluster = Cluster::start(config).await;

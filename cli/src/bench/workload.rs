@@ -9,6 +9,7 @@ use super::options::{LoadArgs, PlaceArgs};
 use super::progress::Progress;
 use super::recorder::{Recorder, Window};
 use super::site::Site;
+use super::snapshot::SnapshotArgs;
 use super::work::{Ask, Work};
 use crate::error::CliError;
 use crate::names::parse_duration;
@@ -43,6 +44,9 @@ pub enum Workload {
     Failover(HoldArgs),
     /// Reserves that are all granted, while a follower comes back that missed many (with --spawn 3 or 5)
     CatchUp(MissingArgs),
+    /// Reserves that are all granted: without snapshots, while they are taken, and while a follower comes back that needs one (with --spawn)
+    #[command(mut_arg("live", |live| live.default_value("1000000")))]
+    Snapshot(SnapshotArgs),
 }
 
 /// Nothing but the load and the place.
@@ -123,6 +127,7 @@ impl Workload {
             Self::ExpiryStorm(_) => "expiry-storm",
             Self::Failover(_) => "failover",
             Self::CatchUp(_) => "catch-up",
+            Self::Snapshot(_) => "snapshot",
         }
     }
 
@@ -135,6 +140,7 @@ impl Workload {
             Self::Confirm(prepared) | Self::Release(prepared) => &prepared.plain,
             Self::ExpiryStorm(storm) => &storm.plain,
             Self::CatchUp(missing) => &missing.plain,
+            Self::Snapshot(parts) => &parts.plain,
         }
     }
 
@@ -146,12 +152,15 @@ impl Workload {
         let PlainArgs { load, place } = self.plain();
         load.validate()?;
         let kills = matches!(self, Self::Failover(_) | Self::CatchUp(_));
-        let once = kills || matches!(self, Self::ExpiryStorm(_));
+        let once = kills || matches!(self, Self::ExpiryStorm(_) | Self::Snapshot(_));
         if once && load.find_capacity {
             return Err(CliError::usage(format!(
                 "--find-capacity: what happens in {} happens once; give a --rate",
                 self.name()
             )));
+        }
+        if matches!(self, Self::Snapshot(_)) && place.spawn.is_none() {
+            return Err(CliError::usage("snapshot decides when its servers take them: give --spawn 1, 3 or 5"));
         }
         if kills && place.spawn.is_none_or(|nodes| nodes < 3) {
             let name = self.name();
@@ -170,6 +179,7 @@ impl Workload {
         let mut prepared = match self {
             Self::Refuse(_) => plain(site.sold_out().await?, Ask::Refusal),
             Self::Reserve(hold) => plain(site.plenty(hold.ttl).await?, Ask::Unit),
+            Self::Snapshot(_) => plain(site.plenty(HOUR).await?, Ask::Unit),
             Self::Failover(hold) => {
                 let product = site.plenty(hold.ttl).await?;
                 let event = move |window: Window| Event::LeaderKilled(product, window.from + window.length() / 2);
@@ -237,9 +247,16 @@ impl StormArgs {
 /// # Errors
 /// If not all of it could be done.
 pub async fn fill(site: &Site, work: &Work) -> Result<Recorder, CliError> {
+    fill_over(site, work, PREPARING).await
+}
+
+/// The same over so many connections, each with so many under way.
+///
+/// # Errors
+/// If not all of it could be done.
+pub async fn fill_over(site: &Site, work: &Work, (connections, depth): (u16, u16)) -> Result<Recorder, CliError> {
     let start = clock::now();
     let window = Window { from: start, until: start + PREPARE_WITHIN };
-    let (connections, depth) = PREPARING;
     let load = Load { threads: 1, connections, rhythm: Rhythm::Closed(depth), cpus: None, start, window };
     let _bar = Progress::over("preparing", work, window.until);
     let outcome = load.run(&Native::new(work.clone(), site.guide(work.product()))).await?;
