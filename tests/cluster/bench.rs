@@ -30,6 +30,18 @@ async fn each_workload_gets_the_answers_that_it_is_about() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_ask_through_the_client_library() {
+    for work in [&["refuse"][..], &["reserve"], &["confirm", "--prepared", "20000"]] {
+        let place = ["--spawn", "1", "--durability", "memory", "--callers", "6", "--threads", "2"];
+        let report = bench(&[work, &place[..], &["--duration", "500ms", "--warm-up", "100ms"]].concat()).await;
+        let result = &report["result"];
+        assert!(result["measured"].as_u64().is_some_and(|count| count >= 100), "{work:?}: {report:#}");
+        assert_eq!(result["other_answers"], Value::Object(serde_json::Map::new()), "{work:?}");
+        assert_eq!((&report["settings"]["callers"], &report["settings"]["connections"]), (&6.into(), &Value::Null));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_reservations_tell_the_memory_that_they_take() {
     let load = ["--live", "100000", "--rate", "200", "--duration", "500ms", "--warm-up", "0ms"];
     let report = bench(&[&["reserve", "--spawn", "1", "--durability", "memory"], &load[..]].concat()).await;
@@ -155,6 +167,8 @@ async fn what_cannot_be_measured_is_refused_with_the_flag_to_change() {
         (&["failover", "--spawn", "1"], "--spawn 3"),
         (&["failover", "--spawn", "3", "--find-capacity"], "--find-capacity"),
         (&["catch-up", "--spawn", "1"], "--spawn 3"),
+        (&["reserve", "--spawn", "1", "--callers", "4", "--rate", "5"], "--rate"),
+        (&["reserve", "--spawn", "1", "--callers", "1", "--threads", "2"], "--callers 2"),
         (&["snapshot"], "--spawn 1"),
         (&["snapshot", "--spawn", "1", "--find-capacity"], "--find-capacity"),
         (&["catch-up", "--spawn", "3", "--find-capacity"], "--find-capacity"),

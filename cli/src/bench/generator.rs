@@ -11,7 +11,7 @@ use crate::error::CliError;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::{JoinHandle, JoinSet, LocalSet};
 
 /// How the load is made.
 #[derive(Clone, Debug)]
@@ -56,21 +56,11 @@ impl Load {
     /// # Errors
     /// The first that a thread met; the others end as they would.
     pub async fn run<D: Dialect + Clone + Send + 'static>(&self, dialect: &D) -> Result<Outcome, CliError> {
-        let parts: Vec<_> = (0..self.threads)
-            .map(|thread| {
-                let (load, dialect) = (self.clone(), dialect.clone());
-                tokio::task::spawn_blocking(move || load.thread(thread, &dialect))
-            })
-            .collect();
-        let mut outcome =
-            Outcome { recorder: Recorder::new(self.window), used: Duration::ZERO, elapsed: Duration::ZERO };
-        for part in parts {
-            let part = part.await.map_err(|error| CliError::failed(format!("a generator thread: {error}")))??;
-            outcome.recorder.add(&part.recorder);
-            outcome.used += part.used;
-            outcome.elapsed = outcome.elapsed.max(part.elapsed);
-        }
-        Ok(outcome)
+        let parts = (0..self.threads).map(|thread| {
+            let (load, dialect) = (self.clone(), dialect.clone());
+            tokio::task::spawn_blocking(move || load.thread(thread, &dialect))
+        });
+        together(self.window, parts.collect()).await
     }
 
     fn thread<D: Dialect + Clone + 'static>(&self, thread: u16, dialect: &D) -> Result<Outcome, CliError> {
@@ -114,4 +104,19 @@ impl Load {
         }
         Ok(())
     }
+}
+
+/// What the threads' parts are together.
+///
+/// # Errors
+/// The first that a thread met.
+pub async fn together(window: Window, parts: Vec<JoinHandle<Result<Outcome, CliError>>>) -> Result<Outcome, CliError> {
+    let mut outcome = Outcome { recorder: Recorder::new(window), used: Duration::ZERO, elapsed: Duration::ZERO };
+    for part in parts {
+        let part = part.await.map_err(|error| CliError::failed(format!("a generator thread: {error}")))??;
+        outcome.recorder.add(&part.recorder);
+        outcome.used += part.used;
+        outcome.elapsed = outcome.elapsed.max(part.elapsed);
+    }
+    Ok(outcome)
 }

@@ -2,13 +2,14 @@
 //!
 //! Rooms: `options` is what it can be told; `site` the cluster that is measured; `work` what is asked; `generator` the
 //! threads that ask, with `wire` one connection, `dialect` what it speaks, `native` Doorbuster's own, and `schedule` an
-//! open loop's clock; `recorder` what they measure; `cpu` who had the processors; `live` what reservations to begin with
+//! open loop's clock; `callers` who ask through the client library instead; `recorder` what they measure; `cpu` who had the processors; `live` what reservations to begin with
 //! take; `event` what happens to the cluster meanwhile, `away` a follower that comes back, `snapshot` one in parts, `admin` what
 //! servers say of their snapshots; `capacity` the search for the highest rate; `report`
 //! what is printed, `page` the page that can be handed on.
 
 mod admin;
 mod away;
+mod callers;
 mod capacity;
 mod cpu;
 mod dialect;

@@ -54,6 +54,9 @@ pub struct LoadArgs {
     /// Closed loop: requests that each connection has under way, always
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4096), conflicts_with = "rate")]
     pub depth: u16,
+    /// Ask through the client library, as a backend does: so many callers, each with one request under way
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_000), conflicts_with_all = ["connections", "depth", "rate", "find_capacity"])]
+    pub callers: Option<u16>,
     /// Open loop: operations a second, whatever the answers do; latency counts from when each was due
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=50_000_000))]
     pub rate: Option<u32>,
@@ -104,10 +107,15 @@ impl LoadArgs {
         if self.duration.0 < 100 {
             return Err(CliError::usage("--duration: at least 100ms, or there is nothing to measure"));
         }
-        if self.threads > self.connections {
+        let (threads, callers) = (self.threads, self.callers);
+        if callers.is_none() && threads > self.connections {
             return Err(CliError::usage(format!(
-                "--threads {}: each needs a connection; give --connections {} or more",
-                self.threads, self.threads
+                "--threads {threads}: each needs a connection; give --connections {threads} or more"
+            )));
+        }
+        if callers.is_some_and(|callers| threads > callers) {
+            return Err(CliError::usage(format!(
+                "--threads {threads}: each needs a caller; give --callers {threads} or more"
             )));
         }
         if self.find_capacity && self.depth > 1 {
@@ -121,6 +129,9 @@ impl LoadArgs {
     #[must_use]
     pub fn describe(&self) -> String {
         let connections = self.connections;
+        if let Some(callers) = self.callers {
+            return format!("closed loop: {callers} callers through the client library, one request under way each");
+        }
         match self.rate {
             _ if self.find_capacity => format!(
                 "open loop over {connections} connections, the highest rate with a p99 of at most {} ms",

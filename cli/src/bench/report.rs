@@ -206,8 +206,9 @@ impl Report {
         let mut report = json!({
             "work": self.work,
             "settings": {
-                "spawned_nodes": place.spawn, "cluster": self.cluster(), "connections": load.connections,
-                "depth": if load.rate.is_none() { Some(load.depth) } else { None }, "rate": load.rate,
+                "spawned_nodes": place.spawn, "cluster": self.cluster(), "connections": load.callers.is_none().then_some(load.connections),
+                "callers": load.callers,
+                "depth": (load.rate.is_none() && load.callers.is_none()).then_some(load.depth), "rate": load.rate,
                 "seconds": load.duration().as_secs_f64(), "warm_up_seconds": load.warm_up().as_secs_f64(),
                 "live": load.live, "threads": load.threads, "sync_delay_ms": place.sync_delay.0,
                 "durability": place.spawn.map(|_| match place.durability { Durability::Disk => "disk", Durability::Memory => "memory" }),

@@ -1,5 +1,6 @@
 //! One bench, from the first operation to its report.
 
+use super::callers::Callers;
 use super::capacity::Search;
 use super::cpu::Shares;
 use super::event::Aftermath;
@@ -90,7 +91,13 @@ impl Bench<'_> {
                 None => Ok(Aftermath::default()),
             }
         };
-        let (outcome, aftermath) = tokio::join!(load.run(&asked), event);
+        let load = async {
+            match args.callers {
+                Some(count) => Callers { count, load }.run(&prepared.work, self.site.config()).await,
+                None => load.run(&asked).await,
+            }
+        };
+        let (outcome, aftermath) = tokio::join!(load, event);
         drop(bar);
         let (outcome, aftermath) = (outcome?, aftermath?);
         let servers = before.zip(self.site.used()).map(|((before, _), (after, pinned))| (after.since(&before), pinned));

@@ -60,6 +60,11 @@ impl Site {
         &self.client
     }
 
+    /// How its clients connect.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The cluster, if it was started for the bench.
     pub fn cluster(&self) -> Option<&Cluster> {
         self.cluster.as_ref()
