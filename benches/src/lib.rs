@@ -1,2 +1,4 @@
-//! Criterion suites, one a subject, in `benches/`.
+//! Criterion suites, one a subject, in `benches/`; and the comparison with other systems, [`peers`].
 #![forbid(unsafe_code)]
+
+pub mod peers;

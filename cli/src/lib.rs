@@ -6,7 +6,7 @@
 #![deny(unsafe_code)]
 
 pub mod audit;
-mod bench;
+pub mod bench;
 mod cancel;
 pub mod clock;
 mod confirm;

@@ -79,6 +79,11 @@ impl Postgres {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Its first process, whose children are all others; `None` while it does not run.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
     /// Its URL when it is reached at `address`.
     pub fn url(address: &str) -> String {
         format!("postgres://shop@{address}/postgres?sslmode=disable")

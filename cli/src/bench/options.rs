@@ -29,6 +29,7 @@ pub struct PlaceArgs {
     /// With --spawn: processors that the servers run on, like 0 or 0,2 or 0-3
     #[arg(long, value_name = "CPUS", requires = "spawn")]
     pub server_cpus: Option<Cpus>,
+    /// The running cluster
     #[command(flatten)]
     pub connection: Connection,
     /// With --spawn: further fields of every server's configuration, which a workload needs

@@ -227,7 +227,8 @@ impl Report {
 }
 
 /// Processors, kernel and build.
-fn machine() -> String {
+#[must_use]
+pub fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let information = read("/proc/cpuinfo");
     let model = information

@@ -15,11 +15,12 @@ use doorbuster_protocol::limits::MAX_STOCK;
 use doorbuster_protocol::types::{
     Currency, Millis, Money, NodeId, ProductId, Quantity, ShardId, Timestamp, UserId, shard_of,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use toml::Table;
 
 /// One look for the leader may take so long.
 const LOOK: Duration = Duration::from_secs(1);
@@ -40,19 +41,35 @@ impl Site {
     /// # Errors
     /// If it cannot be started or reached.
     pub async fn open(place: &PlaceArgs) -> Result<Self, CliError> {
-        let (folder, cluster) = match place.spawn {
-            Some(nodes) => {
-                let folder = temporary_folder(place.data.as_deref())?;
-                let cluster = spawn(nodes, place, folder.path()).await?;
-                (Some(folder), Some(cluster))
-            }
-            None => (None, None),
+        let Some(nodes) = place.spawn else {
+            return Self::reached(place.connection.config()?, None, None, None).await;
         };
-        let config =
-            cluster.as_ref().map_or_else(|| place.connection.config(), |cluster| Ok(cluster.client_config()))?;
+        let binary = std::env::current_exe()
+            .map_err(|error| CliError::failed(format!("cannot find this program's file: {error}")))?;
+        let (durability, sync_delay, settings) = (place.durability, place.sync_delay, place.settings.clone());
+        let (data, server_cpus) = (place.data.clone(), place.server_cpus.clone());
+        Self::spawn(Spawn { binary, nodes, durability, sync_delay, settings, data, server_cpus }).await
+    }
+
+    /// Starts a cluster of its own.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub async fn spawn(spawn: Spawn) -> Result<Self, CliError> {
+        let folder = temporary_folder(spawn.data.as_deref())?;
+        let cluster = spawn.start(folder.path()).await?;
+        Self::reached(cluster.client_config(), Some(cluster), Some(folder), spawn.server_cpus).await
+    }
+
+    async fn reached(
+        config: Config,
+        cluster: Option<Cluster>,
+        folder: Option<TempDir>,
+        server_cpus: Option<Cpus>,
+    ) -> Result<Self, CliError> {
         let config = Config { deadline: Duration::from_secs(10), name: "doorbuster-bench".to_owned(), ..config };
         let client = Client::connect(config.clone()).await?;
-        Ok(Self { cluster, folder, config, client, server_cpus: place.server_cpus.clone() })
+        Ok(Self { cluster, folder, config, client, server_cpus })
     }
 
     /// Its client.
@@ -187,27 +204,47 @@ fn temporary_folder(under: Option<&Path>) -> Result<TempDir, CliError> {
     folder.map_err(|error| CliError::failed(format!("no temporary folder for the servers' data: {error}; try --data")))
 }
 
-async fn spawn(nodes: u16, place: &PlaceArgs, folder: &Path) -> Result<Cluster, CliError> {
-    if ![1, 3, 5].contains(&nodes) {
-        return Err(CliError::usage(format!("--spawn {nodes}: a cluster has 1, 3 or 5 nodes")));
+/// A cluster to be started.
+#[derive(Clone, Debug)]
+pub struct Spawn {
+    /// The `doorbuster` binary.
+    pub binary: PathBuf,
+    /// 1, 3 or 5.
+    pub nodes: u16,
+    /// What an answer means.
+    pub durability: Durability,
+    /// Added to each sync of the log.
+    pub sync_delay: Millis,
+    /// Further fields for every node's configuration.
+    pub settings: Table,
+    /// Where its temporary folder goes, if not where such folders go.
+    pub data: Option<PathBuf>,
+    /// Processors that the servers run on.
+    pub server_cpus: Option<Cpus>,
+}
+
+impl Spawn {
+    async fn start(&self, folder: &Path) -> Result<Cluster, CliError> {
+        let nodes = self.nodes;
+        if ![1, 3, 5].contains(&nodes) {
+            return Err(CliError::usage(format!("--spawn {nodes}: a cluster has 1, 3 or 5 nodes")));
+        }
+        let durability = match self.durability {
+            Durability::Disk => "disk",
+            Durability::Memory => "memory",
+        };
+        let delay = i64::try_from(self.sync_delay.0.saturating_mul(1000)).unwrap_or(i64::MAX);
+        let mut config = ClusterConfig { nodes, ..ClusterConfig::new(&self.binary, folder) }
+            .with("durability", durability)
+            .with("segment_bytes", 64 << 20)
+            .with("sync_delay_us", delay);
+        config.settings.extend(self.settings.clone());
+        // Children run where the thread ran that started them.
+        let pinned = self.server_cpus.as_ref().map(Pinned::to).transpose()?;
+        let cluster = Cluster::start(config).await;
+        drop(pinned);
+        cluster
     }
-    let binary = std::env::current_exe()
-        .map_err(|error| CliError::failed(format!("cannot find this program's file: {error}")))?;
-    let durability = match place.durability {
-        Durability::Disk => "disk",
-        Durability::Memory => "memory",
-    };
-    let delay = i64::try_from(place.sync_delay.0.saturating_mul(1000)).unwrap_or(i64::MAX);
-    let mut config = ClusterConfig { nodes, ..ClusterConfig::new(binary, folder) }
-        .with("durability", durability)
-        .with("segment_bytes", 64 << 20)
-        .with("sync_delay_us", delay);
-    config.settings.extend(place.settings.clone());
-    // Children run where the thread ran that started them.
-    let pinned = place.server_cpus.as_ref().map(Pinned::to).transpose()?;
-    let cluster = Cluster::start(config).await;
-    drop(pinned);
-    cluster
 }
 
 /// The way to a shard's leader.

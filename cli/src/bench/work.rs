@@ -84,10 +84,16 @@ impl Work {
         self.next.load(Ordering::Relaxed) >= self.end
     }
 
+    /// Whom and what operation `number` is about: the id of its reservation, and of its user.
+    #[must_use]
+    pub fn id(&self, number: u64) -> u128 {
+        u128::from(self.series) << 64 | u128::from(spread(number))
+    }
+
     /// What operation `number` asks; the same each time.
     #[must_use]
     pub fn request(&self, number: u64) -> RequestBody {
-        let id = u128::from(self.series) << 64 | u128::from(spread(number));
+        let id = self.id(number);
         let (product, reservation, user) = (self.product, ReservationId(id), UserId(id));
         let target = Target { product, reservation, user };
         RequestBody::Command(match self.ask {
