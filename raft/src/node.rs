@@ -525,7 +525,9 @@ fn raft_config(config: &NodeConfig, applied: u64) -> raft::Config {
         pre_vote: true,
         // Lease reads are ours (`lease`): raft's look at no clock.
         read_only_option: raft::ReadOnlyOption::Safe,
-        skip_bcast_commit: false,
+        // Followers hear of it with the next entry or heartbeat: nobody waits for them, and telling them at once
+        // doubles the messages of a leader with little to do.
+        skip_bcast_commit: true,
         // Files entries under wrong indexes and knows no limit; see `message::merge`.
         batch_append: false,
         max_uncommitted_size: config.max_uncommitted_bytes,

@@ -222,10 +222,10 @@ impl Transport {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Queues messages; never blocks. What does not fit, or has no connection to go over, is dropped and counted.
+    /// Sends or queues messages; never waits. What does not fit, or has no connection to go over, is dropped and counted.
     pub fn send(&self, to: NodeId, batch: Vec<(ShardId, PeerMessage)>) {
         if let Some(link) = self.inner.links.iter().find(|link| link.node() == to) {
-            link.push(batch);
+            link.push(batch, self.inner.shared.handler.wall_clock_ms());
         }
     }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use doorbuster_protocol::frame::FrameError;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +53,7 @@ pub enum Ended {
 
 /// A connection whose handshake is done.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     service: Arc<Service>,
     mailbox: Arc<Mailbox>,
     conversation: Conversation,
@@ -66,7 +65,7 @@ impl Connection {
     pub fn new(stream: TcpStream, service: Arc<Service>, input: BytesMut) -> Self {
         let conversation = Conversation::new(Arc::clone(&service.desk), input);
         let mailbox = Arc::clone(conversation.mailbox());
-        Self { stream, service, mailbox, conversation }
+        Self { stream: Arc::new(stream), service, mailbox, conversation }
     }
 
     /// Serves the client until either side ends it.
@@ -88,21 +87,31 @@ impl Connection {
         loop {
             self.conversation.collect();
             self.write(closing).await?;
+            self.mailbox.lend(&self.stream);
             self.conversation.input.reserve(READ_BYTES);
             tokio::select! {
                 biased;
                 () = self.mailbox.wait() => {}
-                read = self.stream.read_buf(&mut self.conversation.input) => {
-                    if read? == 0 {
-                        return Err(Ended::ByClient);
-                    }
-                    self.route()?;
+                ready = self.stream.readable() => {
+                    ready?;
+                    // What was answered meanwhile is in flight no more.
+                    self.conversation.collect();
+                    self.read()?;
                 }
                 () = closing.cancelled() => {
                     self.conversation.collect();
                     return Err(Ended::ShuttingDown);
                 }
             }
+        }
+    }
+
+    fn read(&mut self) -> Result<(), Ended> {
+        match self.stream.try_read_buf(&mut self.conversation.input) {
+            Ok(0) => Err(Ended::ByClient),
+            Ok(_) => Ok(self.route()?),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -121,7 +130,7 @@ impl Connection {
         };
         tokio::select! {
             biased;
-            written = timeout(patience, self.stream.write_all(&self.conversation.out)) => match written {
+            written = timeout(patience, write_all(&self.stream, &self.conversation.out)) => match written {
                 Ok(written) => written?,
                 Err(_) => return Err(Ended::SlowReader { bytes: self.conversation.out.len(), seconds: patience.as_secs() }),
             },
@@ -130,4 +139,16 @@ impl Connection {
         self.conversation.written();
         Ok(())
     }
+}
+
+/// While this is under way nobody else writes: see [`Mailbox::lend`].
+async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

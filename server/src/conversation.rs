@@ -7,12 +7,10 @@ use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 use doorbuster_protocol::frame::{FrameError, encode_answers};
-use doorbuster_protocol::reply::Answer;
-use doorbuster_protocol::types::RequestId;
 use doorbuster_raft::Monotonic;
 
 use crate::desk::{Condition, Desk};
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mailbox, Taken};
 use crate::router::Router;
 
 /// Buffers that grew beyond this are let go when they are empty.
@@ -26,7 +24,7 @@ pub struct Conversation {
     pub input: BytesMut,
     /// To be written.
     pub out: Vec<u8>,
-    answers: Vec<(RequestId, Answer)>,
+    taken: Taken,
 }
 
 impl Conversation {
@@ -35,7 +33,7 @@ impl Conversation {
     pub fn new(desk: Arc<Desk>, input: BytesMut) -> Self {
         let mailbox = Arc::new(Mailbox::default());
         let router = Router::new(desk, Arc::clone(&mailbox));
-        Self { mailbox, router, input, out: Vec::new(), answers: Vec::new() }
+        Self { mailbox, router, input, out: Vec::new(), taken: Taken::default() }
     }
 
     /// Where the shards put their answers.
@@ -58,15 +56,21 @@ impl Conversation {
         Ok(())
     }
 
-    /// Takes over what the shards have answered.
+    /// Takes over what the shards have answered. Until [`Mailbox::lend`] nobody else writes to the client.
     pub fn collect(&mut self) {
-        self.mailbox.take(&mut self.answers);
-        if self.answers.is_empty() {
+        self.mailbox.take(&mut self.taken);
+        let Taken { answers, written, rest } = &mut self.taken;
+        written.drain(..).for_each(|id| self.router.answered(id));
+        // It is the end of an answer: nothing of this connection's may have gone out since.
+        if !rest.is_empty() {
+            self.out.splice(..0, rest.drain(..));
+        }
+        if answers.is_empty() {
             return;
         }
-        self.answers.iter().for_each(|(id, _)| self.router.answered(*id));
-        encode_answers(&self.answers, &mut self.out);
-        self.answers.clear();
+        answers.iter().for_each(|(id, _)| self.router.answered(*id));
+        encode_answers(answers, &mut self.out);
+        answers.clear();
     }
 
     /// Everything to be written was.

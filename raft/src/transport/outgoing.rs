@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{sleep, timeout};
 
 use super::frame::{self, FULL_FRAME, Kind, MAX_GREETING};
@@ -34,8 +35,8 @@ impl Link {
         self.node
     }
 
-    pub(super) fn push(&self, batch: Vec<(ShardId, PeerMessage)>) {
-        self.queue.push(batch);
+    pub(super) fn push(&self, batch: Vec<(ShardId, PeerMessage)>, wall_clock_ms: u64) {
+        self.queue.push(batch, wall_clock_ms);
     }
 
     pub(super) fn describe(&self) -> PeerLink {
@@ -61,7 +62,6 @@ pub(super) async fn keep_connected(link: Arc<Link>, shared: Arc<Shared>) {
         match connect(&shared, link.node, Purpose::Messages).await {
             Ok(stream) => {
                 tracing::info!(peer = link.node, "connected to a peer");
-                link.queue.open();
                 let (ended, lasted) = carry_and_watch(stream, &link.queue, &shared).await;
                 link.queue.close();
                 link.note(ended.map_or_else(|error| error.to_string(), |()| "the peer closed the connection".into()));
@@ -112,11 +112,13 @@ async fn carry_and_watch(stream: TcpStream, queue: &Queue, shared: &Shared) -> (
 }
 
 async fn carry(stream: TcpStream, queue: &Queue, shared: &Shared) -> io::Result<()> {
-    let (mut reader, mut writer) = stream.into_split();
+    let (mut reader, writer) = stream.into_split();
+    let writer = Arc::new(writer);
+    queue.open(Arc::clone(&writer));
     tokio::select! {
         biased;
         ended = listen(&mut reader, shared.timing.silence) => ended,
-        ended = write(&mut writer, queue, shared) => ended,
+        ended = write(&writer, queue, shared) => ended,
     }
 }
 
@@ -131,20 +133,38 @@ async fn listen(reader: &mut (impl AsyncRead + Unpin), silence: Duration) -> io:
     }
 }
 
-async fn write(writer: &mut (impl AsyncWrite + Unpin), queue: &Queue, shared: &Shared) -> io::Result<()> {
+async fn write(writer: &OwnedWriteHalf, queue: &Queue, shared: &Shared) -> io::Result<()> {
     let (mut batch, mut out) = (Vec::new(), Vec::new());
     loop {
-        queue.take(FULL_FRAME, &mut batch);
-        if batch.is_empty() && timeout(shared.timing.keepalive, queue.filled()).await.is_ok() {
-            continue;
+        queue.take(FULL_FRAME, &mut out, &mut batch);
+        if batch.is_empty() && out.is_empty() {
+            queue.written();
+            if timeout(shared.timing.keepalive, queue.filled()).await.is_ok() {
+                continue;
+            }
+            queue.take(FULL_FRAME, &mut out, &mut batch);
         }
         // An empty frame keeps the connection alive and brings the wall clock.
         frame::write_messages(&mut out, shared.handler.wall_clock_ms(), &batch);
-        in_time(shared.timing.silence, writer.write_all(&out), "making room for a frame").await?;
+        in_time(shared.timing.silence, write_all(writer, &out), "making room for a frame").await?;
+        queue.written();
         batch.clear();
         out.clear();
         out.shrink_to(2 * FULL_FRAME);
     }
+}
+
+/// Others write to the same connection, in turns: [`Queue::take`] gives this one's.
+async fn write_all(writer: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        writer.writable().await?;
+        match writer.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// An error instead of waiting longer than `limit`.

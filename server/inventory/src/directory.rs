@@ -133,8 +133,8 @@ impl<E: Hashed> Leaf<E> {
     /// there costs a cache line or two; halving from the middle costs four.
     #[allow(clippy::cast_possible_truncation)] // below the number of entries
     fn guess(&self, hash: u64) -> usize {
-        let within = hash << self.bits >> 32;
-        (within * self.entries.len() as u64 >> 32) as usize
+        let within = (hash << self.bits) >> 32;
+        ((within * self.entries.len() as u64) >> 32) as usize
     }
 
     /// How many entries have a lower hash.
