@@ -42,6 +42,20 @@ async fn callers_ask_through_the_client_library() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_is_compared_with_a_bare_server() {
+    let place = ["http", "--spawn", "1", "--durability", "memory", "--connections", "8", "--gateway-cpus", "0"];
+    let report = bench(&[&place[..], &["--duration", "1500ms", "--warm-up", "200ms"]].concat()).await;
+    let (http, result) = (&report["http"], &report["result"]);
+    assert_eq!(result["other_answers"], Value::Object(serde_json::Map::new()), "{report:#}");
+    let rate = |field: &str| http[field].as_f64().unwrap_or_default();
+    assert!(rate("gateway_per_second") > 50.0 && rate("hyper_per_second") > rate("gateway_per_second"), "{report:#}");
+    assert!((0.01..1.0).contains(&rate("ratio")), "{report:#}");
+    let turns = |field: &str| http[field].as_array().map_or(0, Vec::len);
+    assert_eq!((turns("gateway_turns"), turns("hyper_turns")), (5, 5), "{report:#}");
+    assert!(result["measured"].as_u64().is_some_and(|count| count > 50), "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_reservations_tell_the_memory_that_they_take() {
     let load = ["--live", "100000", "--rate", "200", "--duration", "500ms", "--warm-up", "0ms"];
     let report = bench(&[&["reserve", "--spawn", "1", "--durability", "memory"], &load[..]].concat()).await;
@@ -169,6 +183,10 @@ async fn what_cannot_be_measured_is_refused_with_the_flag_to_change() {
         (&["catch-up", "--spawn", "1"], "--spawn 3"),
         (&["reserve", "--spawn", "1", "--callers", "4", "--rate", "5"], "--rate"),
         (&["reserve", "--spawn", "1", "--callers", "1", "--threads", "2"], "--callers 2"),
+        (&["http"], "--spawn 1"),
+        (&["http", "--spawn", "1", "--rate", "5"], "--rate"),
+        (&["http", "--spawn", "1", "--depth", "2"], "--depth"),
+        (&["http", "--spawn", "1", "--callers", "2"], "--callers"),
         (&["snapshot"], "--spawn 1"),
         (&["snapshot", "--spawn", "1", "--find-capacity"], "--find-capacity"),
         (&["catch-up", "--spawn", "3", "--find-capacity"], "--find-capacity"),

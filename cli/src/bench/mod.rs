@@ -1,10 +1,11 @@
 //! `doorbuster bench`: how fast a cluster answers, and who was full meanwhile.
 //!
 //! Rooms: `options` is what it can be told; `site` the cluster that is measured; `work` what is asked; `generator` the
-//! threads that ask, with `wire` one connection, `dialect` what it speaks, `native` Doorbuster's own, and `schedule` an
-//! open loop's clock; `callers` who ask through the client library instead; `recorder` what they measure; `cpu` who had the processors; `live` what reservations to begin with
-//! take; `event` what happens to the cluster meanwhile, `away` a follower that comes back, `snapshot` one in parts, `admin` what
-//! servers say of their snapshots; `capacity` the search for the highest rate; `report`
+//! threads that ask, with `wire` one connection, `dialect` what it speaks, `native` Doorbuster's own, `post` HTTP, and
+//! `schedule` an open loop's clock; `callers` who ask through the client library instead; `recorder` what they measure; `cpu`
+//! who had the processors; `live` what reservations to begin with take; `event` what happens to the cluster meanwhile,
+//! `away` a follower that comes back, `admin` what servers say of their snapshots; `capacity` the search for the highest
+//! rate; `snapshot` and `http` the workloads that take several parts, with `hello` a bare server to compare with; `report`
 //! what is printed, `page` the page that can be handed on.
 
 mod admin;
@@ -15,10 +16,13 @@ pub mod cpu;
 pub mod dialect;
 mod event;
 pub mod generator;
+mod hello;
+mod http;
 mod live;
 pub mod native;
 pub mod options;
 mod page;
+mod post;
 mod progress;
 pub mod recorder;
 mod report;
@@ -35,7 +39,8 @@ pub use report::machine;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::signals;
-use clap::Args;
+use clap::{Args, Subcommand};
+use hello::HelloArgs;
 use report::Report;
 use run::Bench;
 use site::Site;
@@ -54,14 +59,26 @@ const EXAMPLES: &str = "Examples:\n  \
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
     #[command(subcommand)]
-    work: Workload,
+    task: Task,
+}
+
+#[derive(Subcommand, Debug)]
+enum Task {
+    #[command(flatten)]
+    Work(Box<Workload>),
+    /// A bare HTTP server, which `http` starts for itself
+    #[command(hide = true)]
+    Hello(HelloArgs),
 }
 
 impl BenchArgs {
     /// Whether a program reads.
     #[must_use]
     pub const fn wants_json(&self) -> bool {
-        self.work.plain().place.connection.json
+        match &self.task {
+            Task::Work(work) => work.plain().place.connection.json,
+            Task::Hello(_) => false,
+        }
     }
 }
 
@@ -69,17 +86,25 @@ impl BenchArgs {
 pub async fn run(args: BenchArgs, output: Output) -> Result<(), CliError> {
     let stop = signals::shutdown()?;
     tokio::select! {
-        done = bench(args, output) => done,
+        done = perform(args.task, output) => done,
         () = stop.cancelled() => Err(CliError::failed("stopped before the end: nothing was measured")),
     }
 }
 
-async fn bench(args: BenchArgs, output: Output) -> Result<(), CliError> {
-    let plain = args.work.plain();
-    args.work.validate()?;
-    let (report, site) = match &args.work {
-        Workload::Snapshot(parts) => parts.measure(&args.work).await?,
-        work => whole(work, plain).await?,
+async fn perform(task: Task, output: Output) -> Result<(), CliError> {
+    match task {
+        Task::Work(work) => bench(&work, output).await,
+        Task::Hello(args) => hello::serve(args).await,
+    }
+}
+
+async fn bench(work: &Workload, output: Output) -> Result<(), CliError> {
+    let plain = work.plain();
+    work.validate()?;
+    let (report, site) = match work {
+        Workload::Snapshot(parts) => parts.measure(work).await?,
+        Workload::Http(http) => http.measure(work).await?,
+        _ => whole(work, plain).await?,
     };
     report.print(output);
     if let Some(path) = &plain.load.report {

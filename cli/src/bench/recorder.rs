@@ -128,6 +128,17 @@ impl Recorder {
         }
     }
 
+    /// Adds what was recorded in another window, as if that one had followed this one.
+    pub fn append(&mut self, other: &Self) {
+        let whole = self.window.length().as_nanos().div_ceil(SLICE.as_nanos());
+        self.grow_to(usize::try_from(whole).unwrap_or(MAX_SLICES).clamp(1, MAX_SLICES) - 1);
+        let slices = std::mem::take(&mut self.slices);
+        self.add(other);
+        let theirs = std::mem::replace(&mut self.slices, slices);
+        self.slices.extend(theirs);
+        self.window.until += other.window.length();
+    }
+
     /// Answers that the workload is about, in the window, a second.
     #[must_use]
     pub fn per_second(&self) -> f64 {
@@ -248,6 +259,19 @@ mod tests {
         assert_eq!((recorder.measured(), recorder.per_second()), (2, 1.0));
         assert!(recorder.longest() >= 1_100_000_000, "a stall at the end is seen");
         assert_eq!(recorder.failures(), BTreeMap::from([("busy", 1)]));
+    }
+
+    #[test]
+    fn windows_one_after_the_other_are_one() {
+        let mut one = recorder();
+        let from = one.window.from;
+        one.answered(from, from + SECOND / 1000, None);
+        let mut other = Recorder::new(Window { from: from + 10 * SECOND, until: from + 12 * SECOND });
+        other.answered(from + 10 * SECOND, from + 11 * SECOND, None);
+        other.answered(from + 10 * SECOND, from + 11 * SECOND, Some("busy"));
+        one.append(&other);
+        assert_eq!((one.measured(), one.per_second(), one.slices.len()), (2, 0.5, 7));
+        assert_eq!(one.failures(), BTreeMap::from([("busy", 1)]));
     }
 
     #[test]

@@ -44,8 +44,7 @@ impl Site {
         let Some(nodes) = place.spawn else {
             return Self::reached(place.connection.config()?, None, None, None).await;
         };
-        let binary = std::env::current_exe()
-            .map_err(|error| CliError::failed(format!("cannot find this program's file: {error}")))?;
+        let binary = binary()?;
         let (durability, sync_delay, settings) = (place.durability, place.sync_delay, place.settings.clone());
         let (data, server_cpus) = (place.data.clone(), place.server_cpus.clone());
         Self::spawn(Spawn { binary, nodes, durability, sync_delay, settings, data, server_cpus }).await
@@ -80,6 +79,11 @@ impl Site {
     /// How its clients connect.
     pub const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The temporary folder of what was started.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(TempDir::path)
     }
 
     /// The cluster, if it was started for the bench.
@@ -245,6 +249,14 @@ impl Spawn {
         drop(pinned);
         cluster
     }
+}
+
+/// This program's own file.
+///
+/// # Errors
+/// If it cannot be found.
+pub fn binary() -> Result<PathBuf, CliError> {
+    std::env::current_exe().map_err(|error| CliError::failed(format!("cannot find this program's file: {error}")))
 }
 
 /// The way to a shard's leader.

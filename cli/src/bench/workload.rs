@@ -3,6 +3,7 @@
 use super::away::Away;
 use super::event::Event;
 use super::generator::{Load, Rhythm};
+use super::http::HttpArgs;
 use super::live::Live;
 use super::native::Native;
 use super::options::{LoadArgs, PlaceArgs};
@@ -47,6 +48,8 @@ pub enum Workload {
     /// Reserves that are all granted: without snapshots, while they are taken, and while a follower comes back that needs one (with --spawn)
     #[command(mut_arg("live", |live| live.default_value("1000000")))]
     Snapshot(SnapshotArgs),
+    /// Reserves of a product that is sold out, over HTTP through a gateway, in turns with a bare hyper server (with --spawn)
+    Http(HttpArgs),
 }
 
 /// Nothing but the load and the place.
@@ -128,6 +131,7 @@ impl Workload {
             Self::Failover(_) => "failover",
             Self::CatchUp(_) => "catch-up",
             Self::Snapshot(_) => "snapshot",
+            Self::Http(_) => "http",
         }
     }
 
@@ -141,6 +145,7 @@ impl Workload {
             Self::ExpiryStorm(storm) => &storm.plain,
             Self::CatchUp(missing) => &missing.plain,
             Self::Snapshot(parts) => &parts.plain,
+            Self::Http(http) => &http.plain,
         }
     }
 
@@ -151,6 +156,9 @@ impl Workload {
     pub fn validate(&self) -> Result<(), CliError> {
         let PlainArgs { load, place } = self.plain();
         load.validate()?;
+        if let Self::Http(http) = self {
+            http.validate()?;
+        }
         let kills = matches!(self, Self::Failover(_) | Self::CatchUp(_));
         let once = kills || matches!(self, Self::ExpiryStorm(_) | Self::Snapshot(_));
         if once && load.find_capacity {
@@ -177,7 +185,7 @@ impl Workload {
         let series = entropy::number();
         let plain = |product, ask| Prepared::of(product, Work::endless(ask, product, series));
         let mut prepared = match self {
-            Self::Refuse(_) => plain(site.sold_out().await?, Ask::Refusal),
+            Self::Refuse(_) | Self::Http(_) => plain(site.sold_out().await?, Ask::Refusal),
             Self::Reserve(hold) => plain(site.plenty(hold.ttl).await?, Ask::Unit),
             Self::Snapshot(_) => plain(site.plenty(HOUR).await?, Ask::Unit),
             Self::Failover(hold) => {
@@ -202,7 +210,11 @@ impl Workload {
         };
         let live = self.plain().load.live;
         if live > 0 {
-            let other = if matches!(self, Self::Refuse(_)) { site.plenty(HOUR).await? } else { prepared.product };
+            let other = if matches!(self, Self::Refuse(_) | Self::Http(_)) {
+                site.plenty(HOUR).await?
+            } else {
+                prepared.product
+            };
             prepared.live = Some(Live::make(site, other, live).await?);
         }
         Ok(prepared)

@@ -86,6 +86,12 @@ impl Front {
         &self.folder
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Where it serves HTTP.
     #[must_use]
     pub fn address(&self) -> &str {
