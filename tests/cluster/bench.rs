@@ -56,6 +56,23 @@ async fn a_gateway_is_compared_with_a_bare_server() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sale_sells_what_its_buyers_heard() {
+    let sale =
+        ["sale", "--spawn", "1", "--durability", "memory", "--stock", "400", "--ttl", "500ms", "--think", "20ms"];
+    let report = bench(&[&sale[..], &["--rate", "2000", "--duration", "3s", "--warm-up", "0ms"]].concat()).await;
+    let (sale, kinds) = (&report["sale"], &report["result"]["kinds"]);
+    let count = |of: &Value| of.as_u64().unwrap_or_default();
+    assert_eq!((&sale["stock"], &sale["fits"], &sale["sold"]), (&400.into(), &true.into(), &sale["confirmed"]));
+    assert_eq!(count(&sale["sold"]) + count(&sale["available"]), 400, "{report:#}");
+    assert!(count(&sale["granted"]) > count(&sale["sold"]) && count(&sale["sold"]) > 100, "{report:#}");
+    for kind in ["granted", "payment_begun", "confirmed", "released", "all_held"] {
+        assert!(count(&kinds[kind]["measured"]) > 0, "{kind}: {report:#}");
+    }
+    let apart: u64 = kinds.as_object().into_iter().flatten().map(|(_, kind)| count(&kind["measured"])).sum();
+    assert_eq!(apart, count(&report["result"]["measured"]), "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_reservations_tell_the_memory_that_they_take() {
     let load = ["--live", "100000", "--rate", "200", "--duration", "500ms", "--warm-up", "0ms"];
     let report = bench(&[&["reserve", "--spawn", "1", "--durability", "memory"], &load[..]].concat()).await;
@@ -187,6 +204,9 @@ async fn what_cannot_be_measured_is_refused_with_the_flag_to_change() {
         (&["http", "--spawn", "1", "--rate", "5"], "--rate"),
         (&["http", "--spawn", "1", "--depth", "2"], "--depth"),
         (&["http", "--spawn", "1", "--callers", "2"], "--callers"),
+        (&["sale", "--spawn", "1", "--pay-share", "80", "--walk-away-share", "30"], "--walk-away-share 30"),
+        (&["sale", "--spawn", "1", "--callers", "2"], "--callers"),
+        (&["sale", "--spawn", "1", "--find-capacity"], "--find-capacity"),
         (&["snapshot"], "--spawn 1"),
         (&["snapshot", "--spawn", "1", "--find-capacity"], "--find-capacity"),
         (&["catch-up", "--spawn", "3", "--find-capacity"], "--find-capacity"),

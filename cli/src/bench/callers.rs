@@ -88,7 +88,7 @@ async fn call(client: Client, work: Work, until: Instant, recorder: Rc<RefCell<R
             Err(Error::Config(_)) => Heard::Other("misconfigured"),
         };
         let wrong = match heard {
-            Heard::Right => None,
+            Heard::Right | Heard::Kind(_) => None,
             Heard::Other(name) => Some(name),
             Heard::Elsewhere => Some("not_leader"),
         };

@@ -35,6 +35,8 @@ pub trait Dialect {
 pub enum Heard {
     /// What the workload is about.
     Right,
+    /// One of several things that it is about, by its name: they are measured apart, too.
+    Kind(&'static str),
     /// Something else, by its name.
     Other(&'static str),
     /// Nothing: the operation has to be asked elsewhere.

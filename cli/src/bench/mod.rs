@@ -5,7 +5,8 @@
 //! `schedule` an open loop's clock; `callers` who ask through the client library instead; `recorder` what they measure; `cpu`
 //! who had the processors; `live` what reservations to begin with take; `event` what happens to the cluster meanwhile,
 //! `away` a follower that comes back, `admin` what servers say of their snapshots; `capacity` the search for the highest
-//! rate; `snapshot` and `http` the workloads that take several parts, with `hello` a bare server to compare with; `report`
+//! rate; `snapshot` and `http` the workloads that take several parts, with `hello` a bare server to compare with;
+//! `stampede` the real mix, by the steps of a `crowd`; `report`
 //! what is printed, `page` the page that can be handed on.
 
 mod admin;
@@ -13,6 +14,7 @@ mod away;
 mod callers;
 mod capacity;
 pub mod cpu;
+mod crowd;
 pub mod dialect;
 mod event;
 pub mod generator;
@@ -30,6 +32,7 @@ mod run;
 mod schedule;
 pub mod site;
 mod snapshot;
+mod stampede;
 mod wire;
 pub mod work;
 mod workload;
@@ -51,6 +54,11 @@ const EXAMPLES: &str = "Examples:\n  \
     doorbuster bench reserve --spawn 3 --depth 64                 three nodes of its own, as fast as they go\n  \
     doorbuster bench reserve --spawn 3 --find-capacity --slo-p99 10ms --duration 3s --report capacity.html\n  \
     doorbuster bench failover --spawn 3 --rate 20000              the longest that anybody waits when the leader is killed\n  \
+    doorbuster bench catch-up --spawn 3 --missed 1000000 --rate 50000   a follower that comes back\n  \
+    doorbuster bench snapshot --spawn 3 --rate 50000              p99.9 without snapshots, with them, and while one is installed\n  \
+    doorbuster bench http --spawn 1 --gateway-cpus 0 --server-cpus 1 --generator-cpus 1    a gateway beside a bare hyper server\n  \
+    doorbuster bench sale --spawn 3 --stock 100000 --depth 16     a stampede; who is granted a unit pays, or does not\n  \
+    doorbuster bench reserve --spawn 3 --callers 50               through the client library, one request each under way\n  \
     doorbuster bench refuse --rate 50000 --nodes 127.0.0.1:7400   50,000 attempts/s at a running cluster\n\n\
     It makes products of its own and leaves them there. Exit code 1 if anything was answered otherwise than the workload expects.";
 
@@ -104,6 +112,7 @@ async fn bench(work: &Workload, output: Output) -> Result<(), CliError> {
     let (report, site) = match work {
         Workload::Snapshot(parts) => parts.measure(work).await?,
         Workload::Http(http) => http.measure(work).await?,
+        Workload::Sale(sale) => sale.measure(work).await?,
         _ => whole(work, plain).await?,
     };
     report.print(output);

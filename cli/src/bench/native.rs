@@ -61,7 +61,7 @@ impl Dialect for Native {
 }
 
 /// Whether nothing was decided, and the operation has to go to whoever leads.
-const fn is_elsewhere(answer: &Answer) -> bool {
+pub const fn is_elsewhere(answer: &Answer) -> bool {
     matches!(
         answer,
         Err(Failure::NotLeader { .. } | Failure::OutcomeUnknown | Failure::ShuttingDown | Failure::Diverged)

@@ -47,6 +47,8 @@ pub struct Recorder {
     resent: u64,
     lost_connections: u64,
     slices: Vec<Slice>,
+    /// Latencies of answers of several kinds, apart.
+    kinds: BTreeMap<&'static str, Histogram<u64>>,
 }
 
 /// A part of the window.
@@ -69,6 +71,7 @@ impl Recorder {
             resent: 0,
             lost_connections: 0,
             slices: Vec::new(),
+            kinds: BTreeMap::new(),
         }
     }
 
@@ -89,6 +92,14 @@ impl Recorder {
             let slice = self.slice(now);
             slice.answered += 1;
             slice.latency.saturating_record(ns);
+        }
+    }
+
+    /// The answer at `now` was of this kind.
+    pub fn of_kind(&mut self, name: &'static str, meant: Instant, now: Instant) {
+        if self.window.holds(meant) {
+            let ns = u64::try_from(now.saturating_duration_since(meant).as_nanos()).unwrap_or(u64::MAX);
+            self.kinds.entry(name).or_insert_with(|| histogram(3)).saturating_record(ns);
         }
     }
 
@@ -119,6 +130,9 @@ impl Recorder {
         self.lost_connections += other.lost_connections;
         for (name, count) in &other.wrong {
             *self.wrong.entry(name).or_default() += count;
+        }
+        for (name, theirs) in &other.kinds {
+            let _ = self.kinds.entry(name).or_insert_with(|| histogram(3)).add(theirs);
         }
         for (at, theirs) in other.slices.iter().enumerate() {
             self.grow_to(at);
@@ -179,6 +193,14 @@ impl Recorder {
         (self.resent, self.lost_connections)
     }
 
+    /// Kinds of answers: how many, and quantiles of their latency in ns.
+    pub fn kinds(&self) -> impl Iterator<Item = (&'static str, u64, [u64; 3])> {
+        let of = |(name, latency): (&&'static str, &Histogram<u64>)| {
+            (*name, latency.len(), [latency.value_at_quantile(0.5), latency.value_at_quantile(0.99), latency.max()])
+        };
+        self.kinds.iter().map(of)
+    }
+
     /// Everything, for programs.
     #[must_use]
     pub fn json(&self) -> Value {
@@ -196,8 +218,18 @@ impl Recorder {
                 "p999": us(self.quantile(0.999)), "p9999": us(self.quantile(0.9999)), "max": us(self.longest()),
             },
             "percentiles": self.percentiles(), "other_answers": self.failures(), "resent": self.resent, "connections_lost": self.lost_connections,
-            "slices": slices.collect::<Vec<_>>(),
+            "kinds": self.kinds_json(), "slices": slices.collect::<Vec<_>>(),
         })
+    }
+
+    fn kinds_json(&self) -> Value {
+        let kind = |(name, count, [p50, p99, max]): (&str, u64, [u64; 3])| {
+            (
+                name.replace(' ', "_"),
+                json!({ "measured": count, "p50_us": us(p50), "p99_us": us(p99), "max_us": us(max) }),
+            )
+        };
+        Value::Object(self.kinds().map(kind).collect())
     }
 
     /// `[n, latency in us]`: all but one of `n` operations took no longer.

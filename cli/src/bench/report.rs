@@ -171,6 +171,10 @@ impl Report {
             facts.push((name.to_owned(), milliseconds(recorder.quantile(quantile))));
         }
         facts.push(("longest".to_owned(), milliseconds(recorder.longest())));
+        facts.extend(recorder.kinds().map(|(name, count, latency)| {
+            let [p50, p99, longest] = latency.map(milliseconds);
+            (name.to_owned(), format!("{}, p50 {p50}, p99 {p99}, longest {longest}", grouped(count as f64)))
+        }));
         facts.extend(recorder.failures().into_iter().map(|(name, count)| (name.to_owned(), count.to_string())));
         let (resent, lost) = recorder.troubles();
         if resent + lost > 0 {

@@ -110,7 +110,8 @@ impl Bench<'_> {
 }
 
 /// Acknowledges what is on the order feeds without storing it, so that they do not fill.
-fn acknowledge_feeds(site: &Site) -> AbortHandle {
+#[must_use]
+pub fn acknowledge_feeds(site: &Site) -> AbortHandle {
     let client = site.client().clone();
     let shards: Vec<_> = (0..client.shards()).map(ShardId).collect();
     let acknowledging = async move {

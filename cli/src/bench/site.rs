@@ -155,6 +155,14 @@ impl Site {
         self.product(id.unwrap_or(other), Quantity(MAX_STOCK), ttl).await
     }
 
+    /// A new product with so many units.
+    ///
+    /// # Errors
+    /// If the cluster does not take it.
+    pub async fn on_sale(&self, stock: Quantity, ttl: Millis) -> Result<ProductId, CliError> {
+        self.product(ProductId(entropy::number() | 1), stock, ttl).await
+    }
+
     async fn product(&self, product: ProductId, stock: Quantity, ttl: Millis) -> Result<ProductId, CliError> {
         let spec = ProductSpec {
             product,
@@ -165,7 +173,7 @@ impl Site {
             limit_per_reservation: Quantity(0),
             ttl,
             max_life: ttl,
-            payment_cap: Millis(60_000),
+            payment_cap: ttl.min(Millis(60_000)),
             opens_at: Timestamp(0),
             closes_at: Timestamp(0),
             late_payment: LatePaymentPolicy::default(),

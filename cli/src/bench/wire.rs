@@ -233,9 +233,10 @@ impl<D: Dialect> Wire<D> {
         let mut moved = false;
         let mut recorder = self.recorder.borrow_mut();
         for (at, heard) in self.heard.drain(..) {
-            let wrong = match heard {
-                Heard::Right => None,
-                Heard::Other(name) => Some(name),
+            let (kind, wrong) = match heard {
+                Heard::Right => (None, None),
+                Heard::Kind(name) => (Some(name), None),
+                Heard::Other(name) => (None, Some(name)),
                 Heard::Elsewhere => {
                     moved = true; // it stays in its slot, and is sent again
                     continue;
@@ -244,6 +245,9 @@ impl<D: Dialect> Wire<D> {
             let Some(slot) = self.slots.get_mut(at) else { continue };
             if slot.number.take().is_some() {
                 recorder.answered(slot.meant, now, wrong);
+                if let Some(name) = kind {
+                    recorder.of_kind(name, slot.meant, now);
+                }
                 self.free.push(u32::try_from(at).unwrap_or(u32::MAX));
             }
         }

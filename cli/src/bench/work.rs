@@ -138,7 +138,8 @@ impl Ask {
 }
 
 /// Numbers in another order, each once (SplitMix64's finaliser), so that ids in a row do not look like it.
-const fn spread(number: u64) -> u64 {
+#[must_use]
+pub const fn spread(number: u64) -> u64 {
     let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ number >> 31

@@ -11,12 +11,13 @@ use super::progress::Progress;
 use super::recorder::{Recorder, Window};
 use super::site::Site;
 use super::snapshot::SnapshotArgs;
+use super::stampede::SaleArgs;
 use super::work::{Ask, Work};
 use crate::error::CliError;
 use crate::names::parse_duration;
 use crate::{clock, entropy};
 use clap::{Args, Subcommand};
-use doorbuster_protocol::types::{Millis, ProductId, Timestamp};
+use doorbuster_protocol::types::{Millis, ProductId, Quantity, Timestamp};
 use std::time::{Duration, Instant};
 
 /// Reservations are prepared over so many connections, each with so many under way.
@@ -50,6 +51,9 @@ pub enum Workload {
     Snapshot(SnapshotArgs),
     /// Reserves of a product that is sold out, over HTTP through a gateway, in turns with a bare hyper server (with --spawn)
     Http(HttpArgs),
+    /// A sale: a stampede of buyers at one product, of whom some pay, some give back and some walk away
+    #[command(mut_arg("warm_up", |warm_up| warm_up.default_value("0ms")))]
+    Sale(SaleArgs),
 }
 
 /// Nothing but the load and the place.
@@ -132,6 +136,7 @@ impl Workload {
             Self::CatchUp(_) => "catch-up",
             Self::Snapshot(_) => "snapshot",
             Self::Http(_) => "http",
+            Self::Sale(_) => "sale",
         }
     }
 
@@ -146,6 +151,7 @@ impl Workload {
             Self::CatchUp(missing) => &missing.plain,
             Self::Snapshot(parts) => &parts.plain,
             Self::Http(http) => &http.plain,
+            Self::Sale(sale) => &sale.plain,
         }
     }
 
@@ -156,8 +162,10 @@ impl Workload {
     pub fn validate(&self) -> Result<(), CliError> {
         let PlainArgs { load, place } = self.plain();
         load.validate()?;
-        if let Self::Http(http) = self {
-            http.validate()?;
+        match self {
+            Self::Http(http) => http.validate()?,
+            Self::Sale(sale) => sale.validate()?,
+            _ => {}
         }
         let kills = matches!(self, Self::Failover(_) | Self::CatchUp(_));
         let once = kills || matches!(self, Self::ExpiryStorm(_) | Self::Snapshot(_));
@@ -185,6 +193,7 @@ impl Workload {
         let series = entropy::number();
         let plain = |product, ask| Prepared::of(product, Work::endless(ask, product, series));
         let mut prepared = match self {
+            Self::Sale(sale) => plain(site.on_sale(Quantity(sale.stock), sale.ttl).await?, Ask::Unit),
             Self::Refuse(_) | Self::Http(_) => plain(site.sold_out().await?, Ask::Refusal),
             Self::Reserve(hold) => plain(site.plenty(hold.ttl).await?, Ask::Unit),
             Self::Snapshot(_) => plain(site.plenty(HOUR).await?, Ask::Unit),
@@ -210,7 +219,7 @@ impl Workload {
         };
         let live = self.plain().load.live;
         if live > 0 {
-            let other = if matches!(self, Self::Refuse(_) | Self::Http(_)) {
+            let other = if matches!(self, Self::Refuse(_) | Self::Http(_) | Self::Sale(_)) {
                 site.plenty(HOUR).await?
             } else {
                 prepared.product
