@@ -47,6 +47,9 @@ async fn compare(options: &Options) -> Result<(), CliError> {
     let (repeats, seconds, connections) = (options.repeats(), options.length().as_secs_f64(), options.connections);
     line(&format!("Medians of {repeats} times {seconds} s, in turn; {connections} connections. {}", machine()));
     line(&versions(&systems, &programs));
+    if let Some(text) = table::disturbance(&entries) {
+        line(&text);
+    }
     if let Some(path) = &options.json {
         let text = pretty(&table::programs(&entries));
         std::fs::write(path, text + "\n")

@@ -15,7 +15,7 @@ const AFTER: &str = "Works are named refuse-d1, refuse-d16, and reserve-memory, 
 
 /// Compares Doorbuster with Valkey or Redis, PostgreSQL, and a server that does nothing
 #[derive(Parser, Clone, Debug)]
-#[command(name = "benches/peers/run", after_help = AFTER, max_term_width = 110)]
+#[command(name = "peers", bin_name = "benches/peers/run", after_help = AFTER, max_term_width = 110)]
 pub struct Options {
     /// Everything in less than five minutes: 3 repeats of 1.2 s after 0.4 s
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! The measuring: for each work, every system in turn, again and again, so that what happens to the machine meanwhile
 //! happens to all of them.
 
+use super::busy::busy;
 use super::contest::{Setting, System, Work};
 use super::options::{Options, Programs};
 use super::stand::{Ground, Stand};
@@ -28,6 +29,8 @@ pub struct Sample {
     pub p99: u64,
     /// Who had the processors.
     pub shares: Shares,
+    /// Which share of the machine others had, who are neither the system nor the generator.
+    pub others: f64,
     /// Answers that the work is not about, by name.
     pub failures: BTreeMap<&'static str, u64>,
 }
@@ -93,12 +96,12 @@ async fn measure(options: &Options, work: &Work, stand: &Stand) -> Result<Sample
     let load = Load { threads: 1, connections, rhythm, cpus, start, window };
     let watched = async {
         tokio::time::sleep_until(window.from.into()).await;
-        let (before, begun) = (stand.used().0, clock::now());
+        let (before, all, begun) = (stand.used().0, busy(), clock::now());
         tokio::time::sleep_until((window.until - BEFORE_THE_END).into()).await;
-        let ((after, pinned), ended) = (stand.used(), clock::now());
-        (after.since(&before), pinned, ended.saturating_duration_since(begun))
+        let ((after, pinned), all, ended) = (stand.used(), busy().saturating_sub(all), clock::now());
+        (after.since(&before), all, pinned, ended.saturating_duration_since(begun))
     };
-    let (outcome, (used, pinned, elapsed)) = tokio::join!(asked.run(&load), watched);
+    let (outcome, (used, all, pinned, elapsed)) = tokio::join!(asked.run(&load), watched);
     let outcome = outcome?;
     let part = elapsed.as_secs_f64() / outcome.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
     let recorder = outcome.recorder;
@@ -109,8 +112,18 @@ async fn measure(options: &Options, work: &Work, stand: &Stand) -> Result<Sample
     let machine = std::thread::available_parallelism().map_or(1, usize::from);
     let generator = (1, outcome.used.mul_f64(part));
     let shares = Shares { machine, elapsed, generator, servers: Some((used, pinned)) };
+    let others = others(all, &shares);
     let (p50, p99) = (recorder.quantile(0.5), recorder.quantile(0.99));
-    Ok(Sample { per_second: recorder.per_second(), p50, p99, shares, failures })
+    Ok(Sample { per_second: recorder.per_second(), p50, p99, shares, others, failures })
+}
+
+/// What is left of all that was used.
+fn others(all: Duration, shares: &Shares) -> f64 {
+    let whole = shares.elapsed.as_secs_f64() * shares.machine as f64;
+    let pinned = shares.servers.as_ref().and_then(|(_, pinned)| *pinned).unwrap_or(shares.machine);
+    let servers = shares.servers().unwrap_or_default() * pinned as f64 * shares.elapsed.as_secs_f64();
+    let ours = servers + shares.generator.1.as_secs_f64();
+    ((all.as_secs_f64() - ours) / whole.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0)
 }
 
 fn at(work: &Work, system: System, error: &CliError) -> CliError {
@@ -120,4 +133,17 @@ fn at(work: &Work, system: System, error: &CliError) -> CliError {
 fn say(text: &str) {
     // Nobody is left to tell if stderr is closed.
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_neither_system_nor_generator_used_was_others() {
+        let (second, tenth) = (Duration::from_secs(1), Duration::from_millis(100));
+        let shares = Shares { machine: 2, elapsed: second, generator: (1, 3 * tenth), servers: None };
+        assert!((others(13 * tenth, &shares) - 0.5).abs() < 1e-9);
+        assert!(others(2 * tenth, &shares).abs() < 1e-9, "ticks are coarse: never less than nothing");
+    }
 }

@@ -6,6 +6,9 @@ use doorbuster_cli::bench::recorder::us;
 use doorbuster_cli::output::{grouped, table};
 use serde_json::{Value, json};
 
+/// From this share of the machine on, it is said what others used.
+const NOTABLE: f64 = 0.1;
+
 /// Medians of one system at one work.
 #[derive(Clone, Debug)]
 struct Line<'a> {
@@ -55,6 +58,18 @@ pub fn programs(entries: &[Entry]) -> Value {
         })
     });
     Value::Array(list.collect())
+}
+
+/// Whether others had more of the machine than figures can bear, in words.
+#[must_use]
+pub fn disturbance(entries: &[Entry]) -> Option<String> {
+    let others = median(entries.iter().flat_map(|entry| &entry.samples).map(|sample| sample.others))?;
+    (others >= NOTABLE).then(|| {
+        format!(
+            "Others used {:.0}% of this machine's processors meanwhile: on a quiet one all figures are higher.",
+            others * 100.0
+        )
+    })
 }
 
 /// What was answered otherwise than the work expects; empty if nothing was.
@@ -115,6 +130,7 @@ mod tests {
             p50: 1_000_000,
             p99: 3_000_000,
             shares: shares.clone(),
+            others: 0.3,
             failures: BTreeMap::new(),
         };
         Entry { work: WORKS[0], system, samples: rates.iter().map(sample).collect() }
@@ -143,6 +159,14 @@ mod tests {
     #[test]
     fn without_doorbuster_there_is_nothing_to_compare_with() {
         assert_eq!(programs(&[entry(System::Valkey, &[1.0])])[0]["ratio_to_doorbuster"], Value::Null);
+    }
+
+    #[test]
+    fn a_busy_machine_is_told() {
+        let mut entries = [entry(System::Valkey, &[1.0, 2.0, 3.0])];
+        assert!(disturbance(&entries).is_some_and(|text| text.contains("30%")));
+        entries[0].samples[..2].iter_mut().for_each(|sample| sample.others = 0.09);
+        assert_eq!(disturbance(&entries), None);
     }
 
     #[test]
