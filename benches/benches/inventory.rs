@@ -2,11 +2,13 @@
 //!
 //! Each iteration leaves as many live reservations as it found, so that the thousandth measures what the
 //! first did. No log, no codec, no threads: the ceiling, not the throughput of a server.
+#![allow(clippy::disallowed_methods)] // a bench measures time
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use doorbuster_inventory::{Inventory, Limits};
+use doorbuster_inventory::{AHEAD, Inventory, Limits};
 use doorbuster_protocol::command::{Command, LatePaymentPolicy, Payment, ProductSpec, Reserve, Target};
 use doorbuster_protocol::reply::Reply;
 use doorbuster_protocol::types::{
@@ -17,7 +19,7 @@ const SHARD: ShardId = ShardId(0);
 const NOON: u64 = 1_763_800_000_000;
 const SELLING: ProductId = ProductId(1);
 const SOLD_OUT: ProductId = ProductId(2);
-const LIVE: [u32; 2] = [1_000, 1_000_000];
+const LIVE: [u32; 3] = [1_000, 1_000_000, 10_000_000];
 /// Terminal reservations leave at once, so that they do not pile up from one iteration to the next.
 const RETENTION: Millis = Millis(1);
 
@@ -58,6 +60,9 @@ impl World {
     fn forget(&mut self) {
         self.time += RETENTION.get();
         self.apply(&Command::Expire);
+        while self.inventory.next_deadline().is_some_and(|due| due.get() <= self.time) {
+            self.apply(&Command::Expire);
+        }
     }
 }
 
@@ -115,6 +120,35 @@ fn sell(c: &mut Criterion) {
                 sold += 1;
                 world.apply(&Command::AcknowledgeFeed { shard: SHARD, through: FeedPosition(sold) });
                 world.forget();
+            });
+        });
+    }
+    group.finish();
+}
+
+/// What an entry of a full log does: read ahead and apply, 1024 reserves of strangers. They are given back outside the time.
+fn reserve_entry(c: &mut Criterion) {
+    const ENTRY: u32 = 1024;
+    let mut group = c.benchmark_group("an entry of reserves");
+    group.throughput(Throughput::Elements(u64::from(ENTRY))).sample_size(20);
+    for live in LIVE {
+        let mut world = World::with_live(live);
+        group.bench_function(BenchmarkId::new("live", live), |b| {
+            b.iter_custom(|rounds| {
+                let mut spent = Duration::ZERO;
+                for _ in 0..rounds {
+                    let reserves: Vec<_> = (0..ENTRY).map(|_| world.new_reserve(SELLING)).collect();
+                    let commands: Vec<_> = reserves.iter().copied().map(Command::Reserve).collect();
+                    let begun = Instant::now();
+                    for some in commands.chunks(AHEAD) {
+                        world.inventory.anticipate(some);
+                        some.iter().for_each(|command| drop(black_box(world.apply(command))));
+                    }
+                    spent += begun.elapsed();
+                    reserves.iter().for_each(|reserve| drop(world.apply(&Command::Release(target(reserve)))));
+                    world.forget();
+                }
+                spent
             });
         });
     }
@@ -187,9 +221,15 @@ fn snapshot(c: &mut Criterion) {
             let mut freeze = || world.inventory.freeze();
             b.iter_batched(&mut freeze, |frozen| frozen.write_to(&mut std::io::sink()), BatchSize::PerIteration);
         });
+        let mut bytes = Vec::new();
+        world.inventory.freeze().write_to(&mut bytes).expect("memory takes it");
+        let limits = Limits { retention: RETENTION, ..Limits::default() };
+        group.bench_function(BenchmarkId::new("restore, live", live), |b| {
+            b.iter_with_large_drop(|| Inventory::restore(SHARD, limits, &bytes).expect("just written"));
+        });
     }
     group.finish();
 }
 
-criterion_group!(benches, reserve_and_release, sell, refuse, replay, expire_all, snapshot);
+criterion_group!(benches, reserve_entry, reserve_and_release, sell, refuse, replay, expire_all, snapshot);
 criterion_main!(benches);
