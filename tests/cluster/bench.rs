@@ -96,7 +96,7 @@ async fn what_happens_meanwhile_is_told() {
     assert_eq!((&back["units"], &report["result"]["measured"]), (&Value::from(5000), &Value::from(600)), "{report:#}");
     let seconds = back["seconds"].as_f64().unwrap_or_default();
     assert!(seconds >= 0.99, "their deadlines are a second apart: {report:#}");
-    assert!(late.is_some_and(|late| (0.0..2_000.0).contains(&late)), "{report:#}");
+    assert!(late.is_some_and(|late| (0.0..20_000.0).contains(&late)), "{report:#}");
 
     let report = bench(&[&["failover", "--spawn", "3", "--rate", "200"], &short[..]].concat()).await;
     assert_eq!(report["result"]["measured"], 600, "{report:#}");
