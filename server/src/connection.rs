@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use doorbuster_protocol::frame::FrameError;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +55,8 @@ pub enum Ended {
 
 /// A connection whose handshake is done.
 pub struct Connection {
-    stream: Arc<TcpStream>,
+    reader: OwnedReadHalf,
+    writer: Arc<OwnedWriteHalf>,
     service: Arc<Service>,
     mailbox: Arc<Mailbox>,
     conversation: Conversation,
@@ -65,7 +68,8 @@ impl Connection {
     pub fn new(stream: TcpStream, service: Arc<Service>, input: BytesMut) -> Self {
         let conversation = Conversation::new(Arc::clone(&service.desk), input);
         let mailbox = Arc::clone(conversation.mailbox());
-        Self { stream: Arc::new(stream), service, mailbox, conversation }
+        let (reader, writer) = stream.into_split();
+        Self { reader, writer: Arc::new(writer), service, mailbox, conversation }
     }
 
     /// Serves the client until either side ends it.
@@ -87,31 +91,26 @@ impl Connection {
         loop {
             self.conversation.collect();
             self.write(closing).await?;
-            self.mailbox.lend(&self.stream);
+            if self.conversation.in_flight() > 0 {
+                self.mailbox.lend(&self.writer);
+            }
             self.conversation.input.reserve(READ_BYTES);
             tokio::select! {
                 biased;
                 () = self.mailbox.wait() => {}
-                ready = self.stream.readable() => {
-                    ready?;
+                read = self.reader.read_buf(&mut self.conversation.input) => {
+                    if read? == 0 {
+                        return Err(Ended::ByClient);
+                    }
                     // What was answered meanwhile is in flight no more.
                     self.conversation.collect();
-                    self.read()?;
+                    self.route()?;
                 }
                 () = closing.cancelled() => {
                     self.conversation.collect();
                     return Err(Ended::ShuttingDown);
                 }
             }
-        }
-    }
-
-    fn read(&mut self) -> Result<(), Ended> {
-        match self.stream.try_read_buf(&mut self.conversation.input) {
-            Ok(0) => Err(Ended::ByClient),
-            Ok(_) => Ok(self.route()?),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -130,7 +129,7 @@ impl Connection {
         };
         tokio::select! {
             biased;
-            written = timeout(patience, write_all(&self.stream, &self.conversation.out)) => match written {
+            written = timeout(patience, write_all(&self.writer, &self.conversation.out)) => match written {
                 Ok(written) => written?,
                 Err(_) => return Err(Ended::SlowReader { bytes: self.conversation.out.len(), seconds: patience.as_secs() }),
             },
@@ -142,11 +141,11 @@ impl Connection {
 }
 
 /// While this is under way nobody else writes: see [`Mailbox::lend`].
-async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+async fn write_all(writer: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        match stream.try_write(bytes) {
+        match writer.try_write(bytes) {
             Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => writer.writable().await?,
             Err(error) => return Err(error),
         }
     }

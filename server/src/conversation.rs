@@ -58,6 +58,9 @@ impl Conversation {
 
     /// Takes over what the shards have answered. Until [`Mailbox::lend`] nobody else writes to the client.
     pub fn collect(&mut self) {
+        if self.router.in_flight() == 0 {
+            return;
+        }
         self.mailbox.take(&mut self.taken);
         let Taken { answers, written, rest } = &mut self.taken;
         written.drain(..).for_each(|id| self.router.answered(id));

@@ -13,7 +13,7 @@ use doorbuster_protocol::frame::encode_answer;
 use doorbuster_protocol::reply::Answer;
 use doorbuster_protocol::types::RequestId;
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
 /// If a round of a shard's thread has no more answers than this, it writes them itself.
@@ -31,7 +31,7 @@ struct Letters {
     answers: Vec<(RequestId, Answer)>,
     closed: bool,
     /// While its task waits and has nothing to write: the connection.
-    line: Option<Arc<TcpStream>>,
+    line: Option<Arc<OwnedWriteHalf>>,
     /// What was written to it, and is news for the task.
     written: Vec<RequestId>,
     /// What it did not take of that.
@@ -92,7 +92,7 @@ impl Mailbox {
     }
 
     /// Until the next [`Self::take`] the task has nothing to write: a shard's thread may.
-    pub fn lend(&self, line: &Arc<TcpStream>) {
+    pub fn lend(&self, line: &Arc<OwnedWriteHalf>) {
         let mut letters = self.letters.lock();
         letters.line = Some(Arc::clone(line)).filter(|_| !letters.closed);
     }
@@ -168,7 +168,7 @@ impl Outgoing {
 mod tests {
     use doorbuster_protocol::failure::Failure;
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -196,10 +196,10 @@ mod tests {
     }
 
     /// A connection and its other end.
-    async fn line() -> (Arc<TcpStream>, TcpStream) {
+    async fn line() -> (Arc<OwnedWriteHalf>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (here, there) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        let here = here.unwrap();
+        let (_never_read, here) = here.unwrap().into_split();
         // It knows that it can be written to once it was asked.
         here.writable().await.unwrap();
         (Arc::new(here), there.unwrap().0)
