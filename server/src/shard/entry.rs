@@ -16,7 +16,7 @@ const VERSION: u8 = 2;
 const OLDEST: u8 = 1;
 const COUNT_AT: usize = 25;
 const HEADER_BYTES: usize = 29;
-/// What a reserve, the usual command, takes.
+/// A reserve, the usual command, takes no more.
 const USUAL_BYTES: usize = 64;
 
 /// What stands before an entry's commands.

@@ -36,6 +36,19 @@ async fn a_sale_from_creation_to_the_order_feed() {
     nodes.end().await;
 }
 
+/// The shard's thread writes a lone answer itself. Sixteen listings may be in flight: one that were forgotten would count.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_alone_is_in_flight_no_more() {
+    let nodes = Nodes::start(1, 1).await;
+    nodes.wait_for_leaders().await;
+    let mut connection = Connection::open(nodes.address(1)).await.unwrap();
+    for number in 0..40 {
+        let answer = connection.call(RequestBody::Query(Query::Audit { shard: ShardId(0) })).await.unwrap();
+        assert!(matches!(answer, Ok(Reply::Audit(_))), "{number}: {answer:?}");
+    }
+    nodes.end().await;
+}
+
 /// Many connections, many requests each, few units.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stampede_sells_exactly_what_there_is() {
