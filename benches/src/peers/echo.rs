@@ -89,10 +89,7 @@ impl Dialect for Echo {
     }
 
     async fn dial(&mut self, _input: &mut BytesMut) -> Result<Option<TcpStream>, CliError> {
-        self.order.forget();
-        let Ok(stream) = TcpStream::connect(&self.address).await else { return Ok(None) };
-        let _ = stream.set_nodelay(true);
-        Ok(Some(stream))
+        Ok(self.order.dial(&self.address).await)
     }
 
     fn ask(&mut self, slot: usize, _number: u64, out: &mut Vec<u8>) {

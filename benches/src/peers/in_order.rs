@@ -4,6 +4,7 @@
 use doorbuster_cli::bench::dialect::Heard;
 use doorbuster_cli::error::CliError;
 use std::collections::VecDeque;
+use tokio::net::TcpStream;
 
 /// What is under way on one connection.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,14 @@ impl InOrder {
     /// Nothing is under way any more.
     pub fn forget(&mut self) {
         *self = Self::default();
+    }
+
+    /// A new connection, on which nothing is under way yet; `None` while nobody listens there.
+    pub async fn dial(&mut self, address: &str) -> Option<TcpStream> {
+        self.forget();
+        let stream = TcpStream::connect(address).await.ok()?;
+        let _best_effort = stream.set_nodelay(true);
+        Some(stream)
     }
 
     /// This slot's operation was asked.
