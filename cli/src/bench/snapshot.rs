@@ -17,13 +17,16 @@ use crate::output::grouped;
 use clap::Args;
 use doorbuster_protocol::types::{NodeId, ProductId, shard_of};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// No snapshot is taken before so many entries, or so many bytes of them.
 const NEVER: i64 = 1 << 50;
 /// A shard takes one when a node has written 8 segments in all, whatever it is told: they are as large as that needs.
 const SEGMENT_BYTES: i64 = 128 << 20;
 /// Fewer entries between two snapshots are not possible.
-const FEWEST: u64 = 100;
+const FEWEST: i64 = 100;
+/// Nor is more time, in ms.
+const MOST_SPACING: i64 = 3_600_000;
 /// A follower misses reservations by so many at a time, until it needs a snapshot, and no more often than that.
 const MISSED: u64 = 50_000;
 const TIMES: u32 = 100;
@@ -47,8 +50,6 @@ struct Part {
     report: Report,
     /// What the leader's snapshots were meanwhile.
     snapshots: Snapshots,
-    /// Entries of the shard that were made meanwhile, warm-up included.
-    entries: u64,
 }
 
 /// What is measured, on which cluster.
@@ -65,12 +66,12 @@ impl SnapshotArgs {
     /// # Errors
     /// If a cluster cannot be started or reached.
     pub async fn measure(&self, work: &Workload) -> Result<(Report, Site), CliError> {
-        let scene = Scene::open(work, self.place(NEVER)).await?;
+        let scene = Scene::open(work, self.place(None)).await?;
         let without = scene.measure("without snapshots", &self.plain).await?;
         scene.site.close().await?;
 
-        let every = self.entries_between(without.entries);
-        let mut scene = Scene::open(work, self.place(i64::try_from(every).unwrap_or(NEVER))).await?;
+        let every = self.spacing();
+        let mut scene = Scene::open(work, self.place(Some(every))).await?;
         let with = scene.measure("with snapshots", &self.plain).await?;
         let back = if self.plain.place.spawn.is_some_and(|nodes| nodes > 1) {
             scene.prepared.live = None;
@@ -106,23 +107,26 @@ impl SnapshotArgs {
         )))
     }
 
-    /// So many are taken in the time that is measured if as many entries are made a second as without.
-    fn entries_between(&self, entries: u64) -> u64 {
-        let load = &self.plain.load;
-        let part = load.duration().as_secs_f64() / (load.duration() + load.warm_up()).as_secs_f64();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // fewer than there are entries
-        let between = (entries as f64 * part / (f64::from(self.snapshots) + 0.5)) as u64;
-        between.max(FEWEST)
+    /// So far apart, so many are taken in the time that is measured. (By time, not by entries: how many entries a load makes
+    /// depends on how busy the machine is.)
+    fn spacing(&self) -> Duration {
+        self.plain.load.duration().div_f64(f64::from(self.snapshots) + 0.5)
     }
 
-    fn place(&self, entries: i64) -> PlaceArgs {
+    /// Where snapshots are so far apart, or none is taken.
+    fn place(&self, spacing: Option<Duration>) -> PlaceArgs {
         let mut place = self.plain.place.clone();
-        place.settings.insert("snapshot_entries".to_owned(), entries.into());
-        place.settings.insert("segment_bytes".to_owned(), SEGMENT_BYTES.into());
-        // The number of entries alone decides.
-        place.settings.insert("snapshot_spacing_ms".to_owned(), 1.into());
-        if entries == NEVER {
-            place.settings.insert("snapshot_bytes".to_owned(), NEVER.into());
+        let mut set = |setting: &str, value: i64| place.settings.insert(setting.to_owned(), value.into());
+        set("segment_bytes", SEGMENT_BYTES);
+        match spacing.map(|spacing| i64::try_from(spacing.as_millis()).unwrap_or(i64::MAX)) {
+            Some(spacing) => {
+                set("snapshot_entries", FEWEST);
+                set("snapshot_spacing_ms", spacing.min(MOST_SPACING));
+            }
+            None => {
+                set("snapshot_entries", NEVER);
+                set("snapshot_bytes", NEVER);
+            }
         }
         place
     }
@@ -136,7 +140,7 @@ impl<'a> Scene<'a> {
     }
 
     async fn measure(&self, name: &'static str, args: &PlainArgs) -> Result<Part, CliError> {
-        let before = self.look().await?;
+        let before = self.snapshots().await?;
         let bench = Bench {
             name: self.work.name(),
             prepared: &self.prepared,
@@ -145,19 +149,15 @@ impl<'a> Scene<'a> {
             site: &self.site,
         };
         let report = bench.measure().await?;
-        let (snapshots, entries) = self.look().await?;
-        Ok(Part { name, report, snapshots: snapshots.since(&before.0), entries: entries.saturating_sub(before.1) })
+        Ok(Part { name, report, snapshots: self.snapshots().await?.since(&before) })
     }
 
-    /// The leader's snapshots so far, and the last entry of its shard.
-    async fn look(&self) -> Result<(Snapshots, u64), CliError> {
+    /// The leader's snapshots so far.
+    async fn snapshots(&self) -> Result<Snapshots, CliError> {
         let cluster = self.site.cluster().ok_or_else(|| CliError::usage("--spawn is missing"))?;
         let client = self.site.client();
-        let shard = shard_of(self.prepared.product, client.shards());
-        let leader: NodeId = cluster.leader(client, shard, FIND).await?;
-        let status = client.status(leader).await?;
-        let applied = status.shards.iter().find(|replica| replica.shard == shard).map(|replica| replica.applied.get());
-        Ok((Snapshots::of(cluster, leader).await?, applied.unwrap_or(0)))
+        let leader: NodeId = cluster.leader(client, shard_of(self.prepared.product, client.shards()), FIND).await?;
+        Snapshots::of(cluster, leader).await
     }
 }
 
@@ -191,12 +191,12 @@ impl Part {
         json!({
             "ops_per_second": recorder.per_second().round(), "p99_us": us(recorder.quantile(0.99)),
             "p999_us": us(recorder.quantile(0.999)), "max_us": us(recorder.longest()),
-            "taken": self.snapshots.written, "seconds_each": self.snapshots.each(), "entries": self.entries,
+            "taken": self.snapshots.written, "seconds_each": self.snapshots.each(),
         })
     }
 }
 
-fn tell(without: &Part, with: &Part, back: Option<&Part>, every: u64) -> Aftermath {
+fn tell(without: &Part, with: &Part, back: Option<&Part>, every: Duration) -> Aftermath {
     let parts = [Some(without), Some(with), back];
     let mut rows: Vec<_> = parts.iter().flatten().map(|part| part.row()).collect();
     let mut grown = format!("{:.3} ms with snapshots", with.growth(without));
@@ -205,7 +205,7 @@ fn tell(without: &Part, with: &Part, back: Option<&Part>, every: u64) -> Afterma
     }
     rows.push(("p99.9 grows by".to_owned(), grown));
     let field = json!({
-        "without": without.json(), "with": with.json(), "installing": back.map(Part::json), "entries_between": every,
+        "without": without.json(), "with": with.json(), "installing": back.map(Part::json), "spacing_seconds": every.as_secs_f64(),
         "p999_growth_ms": with.growth(without), "p999_growth_installing_ms": back.map(|back| back.growth(without)),
     });
     let curves = parts.iter().flatten().map(|part| (part.name, part.recorder().percentiles())).collect();
