@@ -34,12 +34,16 @@ impl Process {
     }
 
     /// The same with a command that has more to it: an environment, a user, a folder.
-    pub fn spawn(name: &str, mut command: Command, log: &Path) -> Result<Self, CliError> {
+    pub fn spawn(name: &str, command: Command, log: &Path) -> Result<Self, CliError> {
+        Self::spawn_apart(name, command, log, log)
+    }
+
+    /// The same with its stdout in a file of its own; `log` has its stderr.
+    pub fn spawn_apart(name: &str, mut command: Command, out: &Path, log: &Path) -> Result<Self, CliError> {
         let binary = command.get_program().display().to_string();
         let wrong = |error| CliError::failed(format!("cannot start {name} ({binary}): {error}"));
-        let out = OpenOptions::new().create(true).append(true).open(log).map_err(wrong)?;
-        let errors = out.try_clone().map_err(wrong)?;
-        command.stdin(Stdio::null()).stdout(out).stderr(errors);
+        let append = |file: &Path| OpenOptions::new().create(true).append(true).open(file).map_err(wrong);
+        command.stdin(Stdio::null()).stdout(append(out)?).stderr(append(log)?);
         // A Ctrl-C at the terminal is ours to handle: children are in a group of their own.
         command.process_group(0);
         // SAFETY: between fork and exec the closure only makes the async-signal-safe system call prctl.
