@@ -87,8 +87,9 @@ pub struct Pin {
     pub last: u64,
 }
 
-/// Called on the log thread when an append is durable. Must not block and must not wait for the log.
-pub type Durable = Arc<dyn Fn(ShardId, u64) + Send + Sync>;
+/// Called on the log thread with the appends, by shard and ticket, that a round made durable. Must not block and must not wait
+/// for the log.
+pub type Durable = Arc<dyn Fn(&mut dyn Iterator<Item = (ShardId, u64)>) + Send + Sync>;
 
 /// Called at most once, when the log has failed; nothing is reported durable after it. The process should end.
 pub type Fatal = Arc<dyn Fn(String) + Send + Sync>;

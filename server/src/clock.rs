@@ -228,7 +228,7 @@ impl ClusterClock {
     }
 }
 
-/// A shard's cluster time for the threads of connections: one word, refreshed by the shard's thread.
+/// A shard's cluster time for the threads of connections: one word, refreshed by the shard's turns.
 #[derive(Debug)]
 pub struct SharedTime {
     distance: AtomicI64,

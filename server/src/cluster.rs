@@ -1,5 +1,5 @@
 //! What this node knows of the cluster at the moment: who leads which shard, what time it is there, how its
-//! own replicas stand. Written by the shard threads, read by everybody else.
+//! own replicas stand. Written by the shards' turns, read by everybody else.
 
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 

@@ -94,6 +94,11 @@ impl Connection {
             if self.conversation.in_flight() > 0 {
                 self.mailbox.lend(&self.writer);
             }
+            if self.conversation.has_handed_on() {
+                // What other connections have read by now shall be of the same turn.
+                tokio::task::yield_now().await;
+                self.service.desk.inboxes.attend();
+            }
             self.conversation.input.reserve(READ_BYTES);
             tokio::select! {
                 biased;

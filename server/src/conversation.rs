@@ -56,6 +56,12 @@ impl Conversation {
         Ok(())
     }
 
+    /// Whether requests went to the shards since this was asked last: [`Inboxes::attend`](crate::inbox::Inboxes::attend) to
+    /// them.
+    pub fn has_handed_on(&mut self) -> bool {
+        self.router.has_handed_on()
+    }
+
     /// Takes over what the shards have answered. Until [`Mailbox::lend`] nobody else writes to the client.
     pub fn collect(&mut self) {
         if self.router.in_flight() == 0 {

@@ -4,7 +4,7 @@
 //! Layers of [`Bloom`] filters, each twice as large as the one before, so that it grows without a stall.
 //! Ids are never taken out; [`Filter::rebuild`] starts anew from the reservations that are known, and
 //! [`Filter::wants_rebuild`] says when that is worth it (retention has let go of most of what it holds).
-//! Written by the shard's thread, read by every connection, without locks.
+//! Written by the shard's turns, one at a time, read by every connection, without locks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,7 +38,7 @@ impl Filter {
         Self { layers: ArcSwap::from_pointee(vec![Layer::with_capacity(SMALLEST_LAYER)]) }
     }
 
-    /// Adds an id that is new: noted again, it would count again and make the filter grow. Only the shard's thread may, and
+    /// Adds an id that is new: noted again, it would count again and make the filter grow. Only a turn of the shard may, and
     /// before it publishes the numbers that the grant changed.
     pub fn note(&self, id: ReservationId) {
         let layers = self.layers.load();
@@ -60,7 +60,7 @@ impl Filter {
         self.layers.load().iter().any(|layer| layer.bloom.contains(id.get()))
     }
 
-    /// Starts anew with these ids, sized for `expected` of them and as many again. Only the shard's thread may.
+    /// Starts anew with these ids, sized for `expected` of them and as many again. Only a turn of the shard may.
     /// Readers see the old filter until the new one is whole.
     pub fn rebuild(&self, expected: usize, ids: impl Iterator<Item = ReservationId>) {
         let layer = Layer::with_capacity(expected.saturating_mul(2).max(SMALLEST_LAYER));

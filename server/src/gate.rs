@@ -3,7 +3,7 @@
 //! The core, with its proofs, is the crate `doorbuster-gate`; here it gets the server's types, a table of
 //! products that is read without locks, and tickets that cannot be lost ([`Ticket`] comes back when dropped).
 //!
-//! What the shard's thread owes it, for every refusal to be true (all of it on every replica, leading or not,
+//! What the shard's turns owe it, for every refusal to be true (all of it on every replica, leading or not,
 //! except `lead` and `renew`):
 //! 1. After each applied entry: first [`Gate::note_granted`] each new reservation, then [`Gate::publish`]
 //!    each touched product, then drop the tickets of that entry, then send its replies.

@@ -1,7 +1,7 @@
 //! A Doorbuster server: replicas of the shards' inventories behind a port for clients.
 //!
 //! The way of a request: [`listener`] → [`connection`] → [`router`] (decode, and refuse at the [`gate`]) →
-//! [`inbox`] of a shard thread → [`shard`] → log and peers → applied → [`mailbox`] → connection. [`startup`]
+//! [`inbox`] of a shard group → [`shard`] → log and peers → applied → [`mailbox`] → connection. [`startup`]
 //! puts it together from a data folder; [`Server`] is the whole.
 #![forbid(unsafe_code)]
 
@@ -38,6 +38,7 @@ pub mod shard_group;
 pub mod shard_thread;
 pub mod solo;
 pub mod startup;
+pub mod turns;
 
 pub use config::ServerConfig;
 pub use error::ServerError;

@@ -1,11 +1,11 @@
 //! Where the answers for one connection gather until its task writes them.
 //!
-//! Shard threads put answers in, many at a time; the connection's task takes all of them out and writes
+//! Shards' turns put answers in, many at a time; the connection's task takes all of them out and writes
 //! them in one go. Bounded by the requests the connection may have in flight: it hands on no request
 //! whose answer would not fit. An answer for a connection that is gone is dropped.
 //!
-//! A lone answer to a connection with nothing to do is written by the shard's thread itself: waking the
-//! task would take longer than the write does. With more to write, tasks do it beside each other.
+//! A lone answer to a connection with nothing to do is written by the turn itself: waking the task would
+//! take longer than the write does. With more to write, tasks do it beside each other.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
-/// If a round of a shard's thread has no more answers than this, it writes them itself.
-const FEW: usize = 2;
+/// If a shard group's turn has no more answers than this, it writes them itself.
+const FEW: usize = 8;
 
 /// The answers of one connection that have not been written yet.
 #[derive(Debug, Default)]
@@ -91,7 +91,7 @@ impl Mailbox {
         std::mem::swap(&mut letters.rest, &mut taken.rest);
     }
 
-    /// Until the next [`Self::take`] the task has nothing to write: a shard's thread may.
+    /// Until the next [`Self::take`] the task has nothing to write: a shard's turn may.
     pub fn lend(&self, line: &Arc<OwnedWriteHalf>) {
         let mut letters = self.letters.lock();
         letters.line = Some(Arc::clone(line)).filter(|_| !letters.closed);
@@ -120,7 +120,7 @@ pub struct ReplyTo {
     pub id: RequestId,
 }
 
-/// Answers of one round of a shard thread, on their way to their connections.
+/// Answers of one turn of a shard group, on their way to their connections.
 #[derive(Debug, Default)]
 pub struct Outgoing {
     answers: Vec<(ReplyTo, Answer)>,

@@ -123,14 +123,14 @@ const PEER_CLOCK_OFFSET: &str = "doorbuster_peer_clock_offset_seconds";
 const BUILD_INFO: &str = "doorbuster_build_info";
 
 fn describe_labelled() {
-    metrics::describe_gauge!(INBOX_DEPTH, "Requests waiting in a shard thread's inbox.");
+    metrics::describe_gauge!(INBOX_DEPTH, "Requests waiting in a shard group's inbox.");
     metrics::describe_gauge!(PEER_CONNECTED, "1 if messages get through to the peer, else 0.");
     metrics::describe_gauge!(PEER_CLOCK_OFFSET, Unit::Seconds, "A peer's wall clock minus this node's.");
     metrics::describe_gauge!(BUILD_INFO, "1, labelled with the version and the node.");
 }
 
 impl Metrics {
-    /// Requests waiting in the inbox of a shard thread.
+    /// Requests waiting in the inbox of a shard group.
     pub fn inbox_depth(thread: usize) -> Gauge {
         metrics::gauge!(INBOX_DEPTH, "thread" => thread.to_string())
     }

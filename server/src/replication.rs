@@ -42,6 +42,7 @@ impl TransportHandler for Replication {
     fn messages(&self, from: u64, wall_clock_ms: u64, batch: Vec<(u16, PeerMessage)>) {
         self.wall_clocks.observe(node_id(from), Timestamp(wall_clock_ms), clock::monotonic());
         self.inboxes.push_peer(batch.into_iter().map(|(shard, message)| (ShardId(shard), message)).collect());
+        self.inboxes.attend();
     }
 
     fn snapshot(&self, _from: u64, shard: u16, message: PeerMessage, _stored: SnapshotFile) {

@@ -1,7 +1,7 @@
 //! From bytes to where they are answered: each request of a read is answered here and now, or goes to its shard.
 //!
 //! Refusals at the gate, and whatever else needs no shard, are encoded straight into the connection's output:
-//! no lock, no allocation. The rest goes to the shard threads in one push a thread. What a connection has in
+//! no lock, no allocation. The rest goes to the shard groups in one push each. What a connection has in
 //! flight is bounded; beyond it the answer is `busy`.
 
 use std::sync::Arc;
@@ -29,11 +29,12 @@ const MAX_LISTINGS_IN_FLIGHT: usize = 16;
 pub struct Router {
     desk: Arc<Desk>,
     mailbox: Arc<Mailbox>,
-    /// By shard thread.
+    /// By shard group.
     batches: Vec<Vec<(ShardId, Call)>>,
     in_flight: usize,
     listings: Vec<RequestId>,
     counts: Counts,
+    handed_on: bool,
 }
 
 /// What one read brought, counted once.
@@ -66,7 +67,7 @@ impl Router {
     #[must_use]
     pub fn new(desk: Arc<Desk>, mailbox: Arc<Mailbox>) -> Self {
         let batches = (0..desk.inboxes.len()).map(|_| Vec::new()).collect();
-        Self { desk, mailbox, batches, in_flight: 0, listings: Vec::new(), counts: Counts::default() }
+        Self { desk, mailbox, batches, in_flight: 0, listings: Vec::new(), counts: Counts::default(), handed_on: false }
     }
 
     /// Takes every complete frame off `input`, which was read before `now`; appends what can be answered at once to
@@ -94,6 +95,11 @@ impl Router {
         if let Some(at) = self.listings.iter().position(|listing| *listing == id) {
             self.listings.swap_remove(at);
         }
+    }
+
+    /// Whether requests went to the shards since this was asked last.
+    pub fn has_handed_on(&mut self) -> bool {
+        std::mem::take(&mut self.handed_on)
     }
 
     /// Requests whose answers have not come.
@@ -174,7 +180,7 @@ impl Router {
         }
     }
 
-    /// To the shard's thread, if this node leads it or is about to.
+    /// To the shard, if this node leads it or is about to.
     fn leader_route(&mut self, shard: ShardId) -> Route {
         let leader = match self.checked(shard) {
             Route::Shard(shard, _) => self.desk.view.leader(shard),
@@ -225,6 +231,7 @@ impl Router {
                 continue;
             }
             self.desk.inboxes.thread(thread).push_calls(batch);
+            self.handed_on = true;
             self.counts.busy += batch.len() as u64;
             for (_, call) in batch.drain(..) {
                 self.in_flight -= 1;

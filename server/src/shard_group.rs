@@ -1,4 +1,4 @@
-//! Several shards that take turns: what one shard thread does each round, without the thread.
+//! Several shards that take turns: what a turn does, without whoever takes it (see `turns.rs`).
 //!
 //! A round takes what came ([`Contents`]), lets the shards work, and leaves what they want in a [`Round`]. It reads no
 //! clock and waits for nothing: a thread drives it in a server, a simulator drives it in virtual time.

@@ -160,7 +160,7 @@ impl Solo {
         (self.round.now, self.round.wall) = (now, wall);
         for (thread, group) in self.groups.iter_mut().enumerate() {
             let inbox = self.desk.inboxes.thread(thread);
-            inbox.take(&mut self.taken, std::time::Duration::ZERO);
+            inbox.take(&mut self.taken);
             group.turn(&mut self.taken, &mut self.round, || self.log.usage());
             if group.is_drained() {
                 inbox.set_drained();

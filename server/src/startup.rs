@@ -32,7 +32,8 @@ use crate::replication::Replication;
 use crate::service::Service;
 use crate::shard::{Machine, Shard};
 use crate::shard_group::ShardGroup;
-use crate::shard_thread::{Outlets, ShardThread};
+use crate::shard_thread::ShardThread;
+use crate::turns::{Outlets, Turns};
 
 /// A client that leaves its answers unread for so long is disconnected.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,7 +90,10 @@ pub(crate) fn recover(
     // A folder that is not there, or not formatted, is left as it is: opening it says so.
     let lock = lock::is_formatted(&settings.data).then(|| FolderLock::take(&settings.data)).transpose()?;
     let notices = inboxes.clone();
-    let durable = Arc::new(move |shard, ticket| notices.push_durable(ShardId(shard), ticket));
+    let durable = Arc::new(move |tickets: &mut dyn Iterator<Item = (u16, u64)>| {
+        tickets.for_each(|(shard, ticket)| notices.push_durable(ShardId(shard), ticket));
+        notices.attend();
+    });
     let raise = fatal.clone();
     let failed: SyncFailed = Arc::new(move |reason| raise.raise(reason));
     let disk: Arc<dyn Disk> = Arc::new(WatchedDisk::new(Arc::new(RealDisk), Arc::clone(&failed)));
@@ -147,7 +151,7 @@ pub(crate) fn start_engine(
     });
     let archive = Archive { stores, metrics: metrics.clone() };
     let archive = spawn_archive(ArchiveThread { archive, inboxes: inboxes.clone() }, jobs, fatal)?;
-    let outlets = Outlets { log, transport, archive: archive_jobs.clone(), metrics };
+    let outlets = Outlets { log, transport, archive: archive_jobs.clone(), metrics, fatal: fatal.clone() };
     let threads = start_shards(config, replicas, &service, &outlets, fatal)?;
     Ok(Engine { service, threads, archive, archive_jobs })
 }
@@ -196,7 +200,8 @@ fn start_shards(
     let shards = recovery::shards(&settings, replicas, &service.desk.surroundings(), now)?;
     let spawn = |(thread, shards): (usize, Vec<Shard>)| {
         let group = ShardGroup::new(shards, settings.tick, settings.log_bound(), now);
-        let work = ShardThread { group, inboxes: inboxes.clone(), thread, outlets: outlets.clone() };
+        let turns = Arc::new(Turns::new(group, outlets.clone()));
+        let work = ShardThread { turns, inboxes: inboxes.clone(), thread };
         let guard = fatal.on_panic("shard");
         let run = move || {
             let _guard = guard;

@@ -202,9 +202,7 @@ impl Writer {
             self.core.flush_round().map_err(|e| e.to_string())?;
             self.delegate();
             *self.shared.usage.lock() = self.core.usage();
-            for (shard, ticket) in self.core.take_durable() {
-                (self.durable)(shard, ticket);
-            }
+            (self.durable)(&mut self.core.take_durable());
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! One shard on this node: its replica of the log and the state, and everybody who waits for it.
 //!
-//! Owned by one shard thread; no locks. A thread's round goes: take the inbox, tell the shards, [`Shard::advance`]
+//! Owned by one shard group, which takes one turn at a time. A turn goes: take the inbox, tell the shards, [`Shard::advance`]
 //! each that has something to do, then hand on what gathered in the [`Round`]. What holds at any time:
 //! - An answer to a command comes from the log entry it was proposed in, found by (term, index).
 //! - A refusal that did not go through the log, and every read, rests on applied entries under a lease that holds
@@ -99,7 +99,7 @@ pub enum Event {
     CutLog,
 }
 
-/// What one round of a shard thread gathers from its shards.
+/// What one turn of a shard group gathers from its shards.
 #[derive(Default)]
 pub struct Round {
     /// Read after the inbox was taken.

@@ -9,6 +9,7 @@ use doorbuster_protocol::query::Query;
 use doorbuster_protocol::reply::{Reply, ReservationState};
 use doorbuster_protocol::request::RequestBody;
 use doorbuster_protocol::types::{FeedPosition, Millis, OperationId, ProductId, Quantity, ReservationId, ShardId};
+use doorbuster_server::ServerConfig;
 use doorbuster_server::clock::monotonic;
 
 use crate::caller::{Connection, command, product, reservation, reserve, target};
@@ -46,6 +47,39 @@ async fn what_was_answered_alone_is_in_flight_no_more() {
         let answer = connection.call(RequestBody::Query(Query::Audit { shard: ShardId(0) })).await.unwrap();
         assert!(matches!(answer, Ok(Reply::Audit(_))), "{number}: {answer:?}");
     }
+    nodes.end().await;
+}
+
+/// What nobody attended to would wait for the next tick, here for half a second on the average.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_brings_something_sees_that_it_is_attended_to() {
+    const CONNECTIONS: u64 = 8;
+    const REQUESTS: u64 = 500;
+    let slow = |config: &mut ServerConfig| (config.tick_ms, config.election_ms) = (1000, 20_000);
+    let nodes = Nodes::start_with(1, 2, slow).await;
+    nodes.caller().create(product(7, u32::MAX >> 4)).await;
+    let address = nodes.address(1);
+    let callers: Vec<_> = (0..CONNECTIONS)
+        .map(|connection| {
+            tokio::spawn(async move {
+                let mut connection_to = Connection::open(address).await.unwrap();
+                let mut slow = 0;
+                for number in 1..=REQUESTS {
+                    let asked = monotonic();
+                    let body = command(Command::Reserve(reserve(7, connection * REQUESTS + number)));
+                    connection_to.call(body).await.unwrap().unwrap();
+                    slow += usize::from(monotonic().since(asked) > Duration::from_millis(500));
+                }
+                slow
+            })
+        })
+        .collect();
+    let mut slow = 0;
+    for caller in callers {
+        slow += caller.await.unwrap();
+    }
+    // A machine that is busy with something else may stand still for a moment, but not again and again.
+    assert!(slow < 3 * usize::try_from(CONNECTIONS).unwrap(), "{slow} requests waited for a tick");
     nodes.end().await;
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{append, entry, marked, small};
+use crate::types::ShardId;
 use crate::{
     disk::RealDisk,
     log::{LogConfig, LogCore, format, open},
@@ -67,9 +68,11 @@ fn kill_after(directory: &Path, count: u64) -> u64 {
 }
 
 fn write_forever(directory: &Path) -> ! {
-    let durable = Arc::new(|_, ticket| {
-        // One write a line, so that the parent never reads half a number.
-        let _ = std::io::stdout().write_all(format!("durable {ticket}\n").as_bytes());
+    let durable = Arc::new(|tickets: &mut dyn Iterator<Item = (ShardId, u64)>| {
+        for (_, ticket) in tickets {
+            // One write a line, so that the parent never reads half a number.
+            let _ = std::io::stdout().write_all(format!("durable {ticket}\n").as_bytes());
+        }
     });
     let (log, recovered) =
         open(Arc::new(RealDisk), config(directory), durable, Arc::new(|reason| panic!("{reason}"))).unwrap();

@@ -33,7 +33,9 @@ struct Running {
 
 fn start(disk: Arc<dyn Disk>, config: LogConfig) -> Running {
     let ((tell_durable, durable), (tell_fatal, fatal)) = (unbounded(), unbounded());
-    let on_durable = Arc::new(move |shard, ticket| tell_durable.send((shard, ticket)).unwrap_or_default());
+    let on_durable = Arc::new(move |tickets: &mut dyn Iterator<Item = (ShardId, u64)>| {
+        tickets.for_each(|ticket| tell_durable.send(ticket).unwrap_or_default());
+    });
     let on_fatal = Arc::new(move |reason| tell_fatal.send(reason).unwrap_or_default());
     let (log, recovered) = open(disk, config, on_durable, on_fatal).unwrap();
     Running { log, recovered, durable, fatal }
@@ -197,7 +199,7 @@ fn the_last_handle_may_be_dropped_by_the_callback() {
     let (tell, told) = unbounded();
     let on_durable = {
         let held = Arc::clone(&held);
-        Arc::new(move |_, _| {
+        Arc::new(move |_: &mut dyn Iterator<Item = (ShardId, u64)>| {
             drop(held.lock().take());
             tell.send(()).unwrap_or_default();
         })
