@@ -1,6 +1,7 @@
 //! `benches/peers/run`, once everything is built and installed.
 
 use clap::Parser as _;
+use doorbuster_benches::folder;
 use doorbuster_benches::peers::contest::{Setting, System};
 use doorbuster_benches::peers::options::{Options, Programs};
 use doorbuster_benches::peers::{round, table};
@@ -8,12 +9,8 @@ use doorbuster_cli::bench::machine;
 use doorbuster_cli::error::CliError;
 use doorbuster_cli::output::{Output, line, pretty};
 use doorbuster_cli::signals;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use tempfile::TempDir;
-
-/// What `statfs` says of a file system in memory.
-const TMPFS: i64 = 0x0102_1994;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -41,7 +38,8 @@ async fn compare(options: &Options) -> Result<(), CliError> {
     for why in &missing {
         line(&format!("left out: {why}"));
     }
-    let folder = data_folder(options)?;
+    let synced = options.chosen_works()?.iter().any(|work| work.setting != Setting::Memory);
+    let folder = folder::temporary(options.data.as_deref(), synced)?;
     let entries = round::contest(options, &programs, &systems, folder.path()).await?;
     line(&table::people(&entries));
     let (repeats, seconds, connections) = (options.repeats(), options.length().as_secs_f64(), options.connections);
@@ -59,27 +57,6 @@ async fn compare(options: &Options) -> Result<(), CliError> {
         [] => Ok(()),
         [ref first, ..] => Err(CliError::wrong(format!("answered otherwise than the work expects: {first}"))),
     }
-}
-
-/// A temporary folder that PostgreSQL's user may enter.
-fn data_folder(options: &Options) -> Result<TempDir, CliError> {
-    let under = options.data.clone().unwrap_or_else(std::env::temp_dir);
-    let wrong =
-        |error: std::io::Error| CliError::failed(format!("no folder in {}: {error}; try --data", under.display()));
-    let on_disk = options.chosen_works()?.iter().any(|work| work.setting != Setting::Memory);
-    if on_disk && in_memory(&under) {
-        return Err(CliError::usage(format!(
-            "{} is in memory: nothing would be synced to a disk; give --data FOLDER on the disk that counts",
-            under.display()
-        )));
-    }
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("doorbuster-peers-").permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755));
-    builder.tempdir_in(&under).map_err(wrong)
-}
-
-fn in_memory(folder: &Path) -> bool {
-    rustix::fs::statfs(folder).is_ok_and(|system| system.f_type == TMPFS)
 }
 
 /// What the peers say that they are.

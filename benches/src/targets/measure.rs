@@ -122,7 +122,7 @@ impl<'a> Session<'a> {
         let whole = elapsed.as_secs_f64() * machine as f64;
         let others = (all.saturating_sub(ours).as_secs_f64() / whole.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
         let output = match probe.program {
-            Program::Bench => read(&out).map(without_plots),
+            Program::Bench | Program::Orders => read(&out).map(without_plots),
             Program::Peers => read(&file).and_then(|list| by_name(&list)),
         };
         let failed = match (&output, ended) {
@@ -143,6 +143,7 @@ impl<'a> Session<'a> {
                 command
             }
             Program::Peers => Command::new(&self.programs.peers),
+            Program::Orders => Command::new(&self.programs.orders),
         };
         command.args(probe.words(self.options.quick)).arg("--json");
         if probe.program == Program::Peers {

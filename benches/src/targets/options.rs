@@ -101,6 +101,8 @@ pub struct Programs {
     pub doorbuster: PathBuf,
     /// What `benches/peers/run` runs.
     pub peers: PathBuf,
+    /// What `benches/orders/run` runs.
+    pub orders: PathBuf,
 }
 
 impl Programs {
@@ -117,7 +119,7 @@ impl Programs {
             let missing = || CliError::failed(format!("{} is missing; {advice}", program.display()));
             if Path::is_file(&program) { Ok(program) } else { Err(missing()) }
         };
-        Ok(Self { doorbuster: beside("doorbuster")?, peers: beside("peers")? })
+        Ok(Self { doorbuster: beside("doorbuster")?, peers: beside("peers")?, orders: beside("orders")? })
     }
 }
 

@@ -10,6 +10,8 @@ pub enum Program {
     Bench,
     /// `benches/peers/run`, for what needs another system in the same run.
     Peers,
+    /// `benches/orders/run`, for the order writer.
+    Orders,
 }
 
 /// A command that is measured.
@@ -72,6 +74,7 @@ pub const PROBES: &[Probe] = &[
         "http --spawn 1 --connections 50 --duration 4s --warm-up 1s --gateway-cpus 0 --server-cpus 1 --generator-cpus 1",
     ),
     bench("catch-up", "catch-up --spawn 3 --missed 1000000 --rate 50000 --duration 8s --warm-up 1s").at_most(3),
+    Probe { program: Program::Orders, ..bench("orders", "--orders 100000 --rounds 1") },
     bench(
         "delay-synced",
         "reserve --spawn 1 --sync-delay 1ms --depth 64 --duration 4s --warm-up 1s --server-cpus 0 --generator-cpus 1",
@@ -120,10 +123,10 @@ impl Probe {
 }
 
 impl Program {
-    /// A file takes the peers' list; `bench` prints its document.
+    /// A file takes the peers' list; the others print their documents.
     const fn json_file(self) -> &'static str {
         match self {
-            Self::Bench => "",
+            Self::Bench | Self::Orders => "",
             Self::Peers => " FILE",
         }
     }
@@ -134,6 +137,7 @@ impl fmt::Display for Program {
         f.write_str(match self {
             Self::Bench => "doorbuster bench",
             Self::Peers => "benches/peers/run",
+            Self::Orders => "benches/orders/run",
         })
     }
 }
@@ -149,6 +153,7 @@ fn shorter(flag: &str, value: &str, seconds: &str) -> Option<String> {
         "--warm-up" => Some("300ms".to_owned()),
         "--seconds" => Some("0.8".to_owned()),
         "--live" | "--due" | "--missed" => fewer(20_000),
+        "--orders" => Some("5000".to_owned()),
         "--prepared" => Some("400000".to_owned()),
         "--rate" => Some("5000".to_owned()),
         "--due-rate" => Some("10000".to_owned()),
@@ -159,6 +164,7 @@ fn shorter(flag: &str, value: &str, seconds: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::orders::options as orders;
     use crate::peers::options::Options;
     use clap::Parser;
     use doorbuster_cli::bench::BenchArgs;
@@ -179,6 +185,7 @@ mod tests {
                     Line::try_parse_from(line.chain(["--json"])).map(|line| assert!(line.bench.wants_json())).err()
                 }
                 Program::Peers => Options::try_parse_from(line).map(drop).err(),
+                Program::Orders => orders::Options::try_parse_from(line.chain(["--json"])).map(drop).err(),
             };
             assert!(wrong.is_none(), "{}: {}", probe.name, wrong.map(|wrong| wrong.to_string()).unwrap_or_default());
         }

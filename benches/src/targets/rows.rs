@@ -204,6 +204,31 @@ pub const ROWS: &[Row] = &[
         part: Part::Aims,
     },
     Row {
+        name: "orders",
+        work: "orders into PostgreSQL, from the feed of one node",
+        peers: "",
+        figures: &[
+            Figure::at(
+                "of bare UNNEST batches of the same rows in the same run",
+                Unit::Part,
+                "orders",
+                "/ratio_to_bare",
+            )
+            .at_least(0.8),
+            Figure::at("the same from a feed in memory", Unit::Part, "orders", "/ratio_from_memory_to_bare"),
+            Figure::at("of bare batches of orders without payments", Unit::Part, "orders", "/ratio_to_bare_orders"),
+            Figure::at("orders with payments", Unit::PerSecond, "orders", "/ways/writer/orders_per_second"),
+            Figure::at("bare batches of them", Unit::PerSecond, "orders", "/ways/bare/orders_per_second"),
+            Figure::at(
+                "bare batches of orders alone",
+                Unit::PerSecond,
+                "orders",
+                "/ways/bare-orders/orders_per_second",
+            ),
+        ],
+        part: Part::Aims,
+    },
+    Row {
         name: "catch-up",
         work: "a follower that missed a million reservations, 50,000 a second meanwhile",
         peers: "",
