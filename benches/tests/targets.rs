@@ -16,6 +16,7 @@ fn rows_are_measured_kept_and_written() {
     let prose = folder.path().join("performance/prose");
     std::fs::create_dir_all(&prose).expect("the folder takes others");
     std::fs::write(prose.join("limits.md"), "## Limits\n\nWritten by hand.\n").expect("the folder takes a file");
+    std::fs::write(prose.join("capacity.md"), "One waits {{figure idle: p50}}.\n").expect("the folder takes a file");
     let words = ["--quick", "--only", "idle", "--docs", &docs];
     assert_succeeds(&targets(&words));
 
@@ -29,6 +30,9 @@ fn rows_are_measured_kept_and_written() {
     assert!(page.contains("A quick run") && page.contains("debug build: NOT for measuring"), "{page}");
     assert!(page.contains("    doorbuster bench reserve --spawn 3 --connections 1 "), "{page}");
     assert!(page.contains("| p50 | ") && page.ends_with("Written by hand.\n"), "{page}");
+
+    let guide = std::fs::read_to_string(folder.path().join("CAPACITY.md")).expect("it is written");
+    assert!(guide.starts_with("One waits ") && guide.ends_with(" ms.\n"), "{guide}");
 
     assert_succeeds(&targets(&[&words[..], &["--merge"]].concat()));
     assert_eq!(std::fs::read_to_string(&file).expect("it is kept"), first, "nothing was missing");
@@ -48,6 +52,7 @@ fn what_cannot_be_measured_is_refused_with_what_to_do() {
         (&["--only", "reserve"][..], 2, "reserve-synced"),
         (&["--write", "--peers", "nothing.json"], 2, "benches/peers/run --json"),
         (&["--times", "0"], 2, "1..=99"),
+        (&["--curves", "--only", "idle"], 2, "cannot be used with"),
     ] {
         let output = targets(&[words, &["--docs", &docs]].concat());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -4,10 +4,10 @@ use clap::Parser as _;
 use doorbuster_benches::targets::book::{Book, Verdict};
 use doorbuster_benches::targets::measure::Session;
 use doorbuster_benches::targets::options::Options;
-use doorbuster_benches::targets::page;
 use doorbuster_benches::targets::peers::Comparison;
 use doorbuster_benches::targets::probes::Probe;
 use doorbuster_benches::targets::rows::{ROWS, Row};
+use doorbuster_benches::targets::{guide, page};
 use doorbuster_cli::error::CliError;
 use doorbuster_cli::output::{Output, line};
 use doorbuster_cli::{clock, names, signals};
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 async fn measure(options: &Options) -> Result<(), CliError> {
     let rows = options.rows()?;
     if options.list {
-        list(&rows, options.quick);
+        list(&rows, options);
         return Ok(());
     }
     let docs = options.docs();
@@ -50,20 +50,31 @@ async fn measure(options: &Options) -> Result<(), CliError> {
     measured
 }
 
-/// Writes the document.
+/// Writes the documents.
 fn write(docs: &Path, runs: &Path, prose: &Path, quick: bool) -> Result<Book, CliError> {
     let book = Book::read(runs)?;
     let (prose, lost) = page::prose(prose);
     for name in lost {
         line(&format!("{name}.md is the prose of no row, and stands nowhere: name it limits.md, or like a row"));
     }
-    let path = docs.join("PERFORMANCE.md");
-    let fresh = path.with_extension("md.new");
-    let written = std::fs::create_dir_all(docs)
-        .and_then(|()| std::fs::write(&fresh, page::document(&book, &prose, quick)))
-        .and_then(|()| std::fs::rename(&fresh, &path));
-    written.map_err(|error| CliError::failed(format!("cannot write {}: {error}", path.display())))?;
+    replace(&docs.join("PERFORMANCE.md"), &page::document(&book, &prose, quick))?;
+    if let Some(prose) = prose.get("capacity") {
+        let guide = guide::filled(prose, &book, quick)?;
+        replace(&docs.join("CAPACITY.md"), &guide.text)?;
+        for (name, picture) in guide.pictures {
+            replace(&docs.join("performance/curves").join(name), &picture)?;
+        }
+    }
     Ok(book)
+}
+
+/// In one step, so that it is whole at any time.
+fn replace(path: &Path, text: &str) -> Result<(), CliError> {
+    let fresh = path.with_extension("new");
+    let written = std::fs::create_dir_all(path.parent().unwrap_or(path))
+        .and_then(|()| std::fs::write(&fresh, text))
+        .and_then(|()| std::fs::rename(&fresh, path));
+    written.map_err(|error| CliError::failed(format!("cannot write {}: {error}", path.display())))
 }
 
 fn verdicts(book: &Book) -> String {
@@ -76,11 +87,15 @@ fn verdicts(book: &Book) -> String {
     [told("met", &met), told("missed", &missed), told("not measured", &unknown)].join("\n")
 }
 
-fn list(rows: &[&Row], quick: bool) {
+fn list(rows: &[&Row], options: &Options) {
+    if options.curves {
+        Probe::of_curves().for_each(|probe| line(&probe.command(options.quick)));
+        return;
+    }
     for row in rows {
         line(&format!("{}: {}", row.name, row.work));
         for probe in row.probes().into_iter().filter_map(Probe::named) {
-            line(&format!("    {}", probe.command(quick)));
+            line(&format!("    {}", probe.command(options.quick)));
         }
     }
 }

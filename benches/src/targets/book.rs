@@ -3,7 +3,7 @@
 use super::figure::{Aim, Figure, Place, Source};
 use super::kept::Kept;
 use super::peers::Comparison;
-use super::probes::{PROBES, Probe};
+use super::probes::Probe;
 use super::rows::Row;
 use super::samples::Samples;
 use doorbuster_cli::error::CliError;
@@ -48,8 +48,8 @@ impl Book {
     /// # Errors
     /// A file is damaged.
     pub fn read(folder: &Path) -> Result<Self, CliError> {
-        let read = |probe: &'static Probe| Ok((probe.name, Kept::read(folder, probe)?));
-        let kept = PROBES.iter().map(read).collect::<Result<_, CliError>>()?;
+        let read = |probe: &'static Probe| Ok((probe.name.as_ref(), Kept::read(folder, probe)?));
+        let kept = Probe::all().map(read).collect::<Result<_, CliError>>()?;
         Ok(Self { kept, peers: Comparison::read(folder)? })
     }
 

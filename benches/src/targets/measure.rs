@@ -40,6 +40,11 @@ pub fn turns(probes: &[&'static Probe], times: u16, kept: impl Fn(&Probe) -> usi
     turns.filter(|turn| turn.number <= turn.probe.times && usize::from(turn.number) > kept(turn.probe)).collect()
 }
 
+/// Whether a command that took so long the last time ends in time; of one that was never run nothing is known.
+fn fits(elapsed: Duration, took: Option<Duration>, within: Duration) -> bool {
+    elapsed.saturating_add(took.unwrap_or_default()) <= within
+}
+
 /// What is measured, with what, and where it is kept.
 pub struct Session<'a> {
     options: &'a Options,
@@ -77,9 +82,9 @@ impl<'a> Session<'a> {
         for probe in &probes {
             let command = probe.command(self.options.quick);
             let before = if self.options.merge { Kept::read(&self.folder, probe)? } else { Kept::default() };
-            kept.insert(probe.name, before.continued(&command, &self.commit));
+            kept.insert(probe.name.as_ref(), before.continued(&command, &self.commit));
         }
-        let turns = turns(&probes, self.options.times(), |probe| kept[probe.name].runs.len());
+        let turns = turns(&probes, self.options.times(), |probe| kept[probe.name.as_ref()].runs.len());
         for (at, turn) in turns.iter().enumerate() {
             if self.has_time_for(turn.probe) {
                 say(&format!("{}/{} {} {}", at + 1, turns.len(), turn.probe.name, turn.number));
@@ -87,7 +92,7 @@ impl<'a> Session<'a> {
                 if let Some(failed) = &run.failed {
                     say(&format!("   failed: {failed}"));
                 }
-                let kept = kept.entry(turn.probe.name).or_default();
+                let kept = kept.entry(turn.probe.name.as_ref()).or_default();
                 kept.runs.push(run);
                 kept.write(&self.folder, turn.probe)?;
             } else {
@@ -101,8 +106,8 @@ impl<'a> Session<'a> {
     }
 
     fn has_time_for(&self, probe: &Probe) -> bool {
-        let took = self.took.get(probe.name).copied().unwrap_or_default();
-        clock::now().saturating_duration_since(self.begun).saturating_add(took) <= self.options.within()
+        let took = self.took.get(probe.name.as_ref()).copied();
+        fits(clock::now().saturating_duration_since(self.begun), took, self.options.within())
     }
 
     async fn run(&mut self, probe: &'static Probe, stop: &CancellationToken) -> Result<Run, CliError> {
@@ -113,10 +118,10 @@ impl<'a> Session<'a> {
         }
         let (begun, all, ours) = (clock::now(), busy(), children());
         let command = self.command(probe, &file);
-        let mut process = Process::spawn_apart(probe.name, command, &out, &said)?;
+        let mut process = Process::spawn_apart(&probe.name, command, &out, &said)?;
         let ended = end_of(&mut process, stop).await?;
         let elapsed = clock::now().saturating_duration_since(begun);
-        self.took.insert(probe.name, elapsed);
+        self.took.insert(&probe.name, elapsed);
         let (all, ours) = (busy().saturating_sub(all), children().saturating_sub(ours));
         let machine = std::thread::available_parallelism().map_or(1, usize::from);
         let whole = elapsed.as_secs_f64() * machine as f64;
@@ -227,13 +232,22 @@ mod tests {
     fn every_command_has_its_turn_before_any_has_its_next() {
         let probes = ["live-1k", "live-10m"].map(|name| Probe::named(name).expect("it is one"));
         let told = |times, kept: &dyn Fn(&Probe) -> usize| -> Vec<(&str, u16)> {
-            turns(&probes, times, kept).iter().map(|turn| (turn.probe.name, turn.number)).collect()
+            turns(&probes, times, kept).iter().map(|turn| (turn.probe.name.as_ref(), turn.number)).collect()
         };
         let (few, many) = ("live-10m", "live-1k");
         let wanted = [(many, 1), (few, 1), (many, 2), (few, 2), (many, 3), (few, 3), (many, 4), (many, 5)];
         assert_eq!(told(5, &|_| 0), wanted, "what takes long has fewer");
         let kept = |probe: &Probe| if probe.name == few { 3 } else { 4 };
         assert_eq!(told(5, &kept), [(many, 5)], "what is there is not measured again");
+    }
+
+    #[test]
+    fn what_would_not_end_in_time_is_not_begun() {
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        assert!(fits(minutes(24), Some(minutes(1)), minutes(25)));
+        assert!(!fits(minutes(24), Some(minutes(2)), minutes(25)));
+        assert!(fits(minutes(24), None, minutes(25)) && !fits(minutes(26), None, minutes(25)));
+        assert!(fits(minutes(999), Some(minutes(9)), Duration::MAX), "nobody said how long it may take");
     }
 
     #[test]

@@ -13,10 +13,11 @@ const AFTER: &str = "Rows and their commands: --list. One-node rows keep the ser
     all there are. Commands take turns, a round after the other, so that whoever stops it early has something of every row; what takes \
     long is done less often than --times.\n\n\
     Each run's output is kept in DOCS/performance/runs, a file a command, and DOCS/PERFORMANCE.md is written from these files after each round, with the \
-    prose in DOCS/performance/prose: limits.md at its end, ROW.md below a row. Ctrl-C loses the run that is under way; --merge goes on \
+    prose in DOCS/performance/prose: limits.md at its end, ROW.md below a row. DOCS/CAPACITY.md is written from prose/capacity.md there, in which \
+    {{curve NAME}}, {{figure ROW: LABEL}}, {{costs}}, {{examples}} and {{measured}} stand for what was measured. Ctrl-C loses the run that is under way; --merge goes on \
     where it was stopped.";
 
-/// Measures every aim of the project and writes docs/PERFORMANCE.md
+/// Measures every aim of the project, or the curves of the capacity guide, and writes docs/PERFORMANCE.md and docs/CAPACITY.md
 #[derive(Parser, Clone, Debug)]
 #[command(name = "targets", bin_name = "benches/targets/run", after_help = AFTER, max_term_width = 110)]
 #[allow(clippy::struct_excessive_bools)] // flags are
@@ -24,9 +25,12 @@ pub struct Options {
     /// Only these rows
     #[arg(long, value_delimiter = ',', value_name = "ROW,...")]
     pub only: Vec<String>,
-    /// How often each command is run, unless it takes long
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=99))]
-    pub times: u16,
+    /// Measure the curves of the capacity guide instead of the rows
+    #[arg(long, conflicts_with = "only")]
+    pub curves: bool,
+    /// How often each command is run, unless it takes long; 5, of the curves 1
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=99))]
+    pub times: Option<u16>,
     /// Everything once and short, to see whether it works; the document goes into target/targets
     #[arg(long)]
     pub quick: bool,
@@ -65,19 +69,23 @@ impl Options {
         chosen(&self.only).map_err(CliError::usage)
     }
 
-    /// The commands of these rows, each once, in their own order.
+    /// The commands of these rows, or of the curves, each once, in their own order.
     ///
     /// # Errors
     /// A name that no row has.
     pub fn probes(&self) -> Result<Vec<&'static Probe>, CliError> {
+        if self.curves {
+            return Ok(Probe::of_curves().collect());
+        }
         let wanted: Vec<&str> = self.rows()?.into_iter().flat_map(Row::probes).collect();
-        Ok(PROBES.iter().filter(|probe| wanted.contains(&probe.name)).collect())
+        Ok(PROBES.iter().filter(|probe| wanted.contains(&probe.name.as_ref())).collect())
     }
 
     /// How often each is run.
     #[must_use]
-    pub const fn times(&self) -> u16 {
-        if self.quick { 1 } else { self.times }
+    pub fn times(&self) -> u16 {
+        let usual = if self.curves { 1 } else { 5 };
+        if self.quick { 1 } else { self.times.unwrap_or(usual) }
     }
 
     /// The folder of the document.
@@ -134,12 +142,14 @@ mod tests {
     #[test]
     fn a_row_needs_its_commands_once() {
         let names = |words: &[&str]| -> Vec<&str> {
-            options(words).probes().expect("there are such rows").into_iter().map(|probe| probe.name).collect()
+            options(words).probes().expect("there are such rows").into_iter().map(|probe| probe.name.as_ref()).collect()
         };
         assert_eq!(names(&["--only", "memory,live-10m"]), ["live-1k", "live-10m", "inserts"]);
         assert_eq!(names(&["--only", "delay-idle"]), ["idle", "delay-idle"]);
         assert_eq!(names(&[]).len(), PROBES.len());
         assert!(options(&["--only", "x"]).probes().is_err());
+        assert!(names(&["--curves"]).iter().all(|name| name.starts_with("curve-")));
+        assert_eq!((options(&["--curves"]).times(), options(&["--curves", "--times", "3"]).times()), (1, 3));
     }
 
     #[test]

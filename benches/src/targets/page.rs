@@ -4,7 +4,7 @@ use super::book::Book;
 use super::figure::{Aim, Figure};
 use super::kept::{Kept, Run};
 use super::peers::Comparison;
-use super::probes::Probe;
+use super::probes::{PROBES, Probe};
 use super::rows::{Part, ROWS, Row};
 use super::samples::Samples;
 use doorbuster_cli::output::grouped;
@@ -33,7 +33,7 @@ several: at most 1.25 ms.
 /// From this share of the machine on, what others had is more than figures can bear.
 const NOTABLE: f64 = 0.1;
 
-/// Prose by the name of its file without `.md`: of a row, or `limits`, which stands at the end.
+/// Prose by the name of its file without `.md`: of a row; `limits`, which stands at the end; `capacity`, which is another document.
 pub type Prose = BTreeMap<String, String>;
 
 /// The prose in this folder, and files that stand nowhere in the document.
@@ -49,7 +49,7 @@ pub fn prose(folder: &Path) -> (Prose, Vec<String>) {
             prose.insert(name, text);
         }
     }
-    let known = |name: &str| name == "limits" || ROWS.iter().any(|row| row.name == name);
+    let known = |name: &str| ["limits", "capacity"].contains(&name) || ROWS.iter().any(|row| row.name == name);
     let lost = prose.keys().filter(|name| !known(name)).cloned().collect();
     (prose, lost)
 }
@@ -61,7 +61,7 @@ pub fn document(book: &Book, prose: &Prose, quick: bool) -> String {
     if quick {
         page.push_str("\n**A quick run, to see whether everything works: these are no figures.**\n");
     }
-    let _ = write!(page, "\n{}\n{HOW}\n## Aims\n\n", circumstances(book));
+    let _ = write!(page, "\n{}\n{HOW}\n## Aims\n\n", circumstances(book, PROBES.iter()));
     page.push_str(&summary(book, Part::Aims));
     let _ = write!(page, "\n{SLOW_SYNC}\n");
     page.push_str(&summary(book, Part::SlowSync));
@@ -79,8 +79,10 @@ pub fn document(book: &Book, prose: &Prose, quick: bool) -> String {
 }
 
 /// On what, when, of what it was measured, and who was there besides.
-fn circumstances(book: &Book) -> String {
-    let runs: Vec<&Run> = book.kept.values().flat_map(|kept| &kept.runs).collect();
+#[must_use]
+pub fn circumstances<'a>(book: &Book, probes: impl Iterator<Item = &'a Probe>) -> String {
+    let runs: Vec<&Run> =
+        probes.filter_map(|probe| book.kept.get(probe.name.as_ref())).flat_map(|kept| &kept.runs).collect();
     let dates: BTreeSet<&str> = runs.iter().map(|run| run.at.as_str()).collect();
     let (Some(first), Some(last)) = (dates.first(), dates.last()) else {
         return "Nothing has been measured yet.\n".to_owned();
@@ -136,7 +138,7 @@ fn details(book: &Book, row: &Row, prose: Option<&String>) -> String {
     let mut text = format!("\n<a id=\"{name}\"></a>\n### {name}: {title}\n\n", name = row.name);
     let empty = Kept::default();
     for probe in row.probes().into_iter().filter_map(Probe::named) {
-        let kept = book.kept.get(probe.name).unwrap_or(&empty);
+        let kept = book.kept.get(probe.name.as_ref()).unwrap_or(&empty);
         let command = if kept.command.is_empty() { probe.command(false) } else { kept.command.clone() };
         let _ = writeln!(text, "    {command}");
     }

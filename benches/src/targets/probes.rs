@@ -1,6 +1,8 @@
 //! The commands. Each is short enough that all of them fit into half an hour five times over; what takes long is done less
 //! often.
 
+use super::curves::CURVES;
+use std::borrow::Cow;
 use std::fmt;
 
 /// Which program is run.
@@ -15,14 +17,14 @@ pub enum Program {
 }
 
 /// A command that is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Its name, and that of the file in which its results are kept.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What it runs.
     pub program: Program,
     /// With these arguments, to which `--json` is added.
-    pub words: &'static str,
+    pub words: Cow<'static, str>,
     /// How often at most, however many rounds there are.
     pub times: u16,
 }
@@ -30,10 +32,7 @@ pub struct Probe {
 /// All of them.
 pub const PROBES: &[Probe] = &[
     bench("refuse-d16", "refuse --spawn 1 --depth 16 --duration 4s --warm-up 1s --server-cpus 0 --generator-cpus 1"),
-    Probe {
-        program: Program::Peers,
-        ..bench("refuse-d1", "--only doorbuster,echo --works refuse-d1 --repeats 1 --seconds 3")
-    },
+    bench("refuse-d1", "--only doorbuster,echo --works refuse-d1 --repeats 1 --seconds 3").by(Program::Peers),
     bench(
         "reserve-memory",
         "reserve --spawn 1 --durability memory --depth 64 --duration 4s --warm-up 1s --server-cpus 0 --generator-cpus 1",
@@ -47,7 +46,7 @@ pub const PROBES: &[Probe] = &[
     bench("reserve-50-callers", "reserve --spawn 3 --callers 50 --duration 4s --warm-up 1s"),
     bench("idle", "reserve --spawn 3 --connections 1 --depth 1 --duration 4s --warm-up 1s"),
     bench("confirm", "confirm --spawn 3 --prepared 3000000 --depth 64 --duration 3s --warm-up 1s"),
-    bench("storm", "expiry-storm --spawn 3 --due 1000000 --due-rate 200000 --rate 50000 --duration 5s --warm-up 1s"),
+    bench("storm", "expiry-storm --spawn 3 --due 1000000 --due-rate 125000 --rate 50000 --duration 5s --warm-up 1s"),
     bench(
         "storm-1-node",
         "expiry-storm --spawn 1 --due 1000000 --due-rate 200000 --rate 50000 --duration 5s --warm-up 1s --server-cpus 0 --generator-cpus 1",
@@ -74,7 +73,7 @@ pub const PROBES: &[Probe] = &[
         "http --spawn 1 --connections 50 --duration 4s --warm-up 1s --gateway-cpus 0 --server-cpus 1 --generator-cpus 1",
     ),
     bench("catch-up", "catch-up --spawn 3 --missed 1000000 --rate 50000 --duration 8s --warm-up 1s").at_most(3),
-    Probe { program: Program::Orders, ..bench("orders", "--orders 100000 --rounds 1") },
+    bench("orders", "--orders 50000 --rounds 1").by(Program::Orders),
     bench(
         "delay-synced",
         "reserve --spawn 1 --sync-delay 1ms --depth 64 --duration 4s --warm-up 1s --server-cpus 0 --generator-cpus 1",
@@ -85,12 +84,29 @@ pub const PROBES: &[Probe] = &[
 ];
 
 const fn bench(name: &'static str, words: &'static str) -> Probe {
-    Probe { name, program: Program::Bench, words, times: u16::MAX }
+    Probe { name: Cow::Borrowed(name), program: Program::Bench, words: Cow::Borrowed(words), times: u16::MAX }
 }
 
 impl Probe {
-    const fn at_most(self, times: u16) -> Self {
-        Self { times, ..self }
+    const fn by(mut self, program: Program) -> Self {
+        self.program = program;
+        self
+    }
+
+    const fn at_most(mut self, times: u16) -> Self {
+        self.times = times;
+        self
+    }
+
+    /// Those of rows and curves.
+    pub fn all() -> impl Iterator<Item = &'static Self> {
+        PROBES.iter().chain(Self::of_curves())
+    }
+
+    /// Those of curves, point after point.
+    pub fn of_curves() -> impl Iterator<Item = &'static Self> {
+        let lines = CURVES.iter().flat_map(|curve| &curve.lines);
+        lines.flat_map(|line| line.points.iter().map(|point| &point.probe))
     }
 
     /// The one of that name.
@@ -177,7 +193,7 @@ mod tests {
 
     #[test]
     fn every_command_can_be_given() {
-        for (probe, quick) in PROBES.iter().flat_map(|probe| [(probe, false), (probe, true)]) {
+        for (probe, quick) in Probe::all().flat_map(|probe| [(probe, false), (probe, true)]) {
             let words = probe.words(quick);
             let line = ["it"].into_iter().chain(words.iter().map(String::as_str));
             let wrong = match probe.program {
@@ -193,10 +209,10 @@ mod tests {
 
     #[test]
     fn names_differ() {
-        let mut names: Vec<_> = PROBES.iter().map(|probe| probe.name).collect();
+        let mut names: Vec<_> = Probe::all().map(|probe| &probe.name).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), PROBES.len());
+        assert_eq!(names.len(), Probe::all().count());
     }
 
     #[test]

@@ -360,7 +360,7 @@ mod tests {
             }
         }
         let used: Vec<_> = ROWS.iter().flat_map(Row::probes).collect();
-        let idle: Vec<_> = PROBES.iter().filter(|probe| !used.contains(&probe.name)).collect();
+        let idle: Vec<_> = PROBES.iter().filter(|probe| !used.contains(&probe.name.as_ref())).collect();
         assert!(idle.is_empty(), "measured for nothing: {idle:?}");
     }
 

@@ -23,7 +23,7 @@ mod http;
 mod live;
 pub mod native;
 pub mod options;
-mod page;
+pub mod page;
 mod post;
 mod progress;
 pub mod recorder;
