@@ -76,9 +76,11 @@ fn group_commit(writers: u16, entries: u64, rounds: u64) -> Duration {
     let config = LogConfig::new(directory.path().join("log"), writers);
     log::format(&RealDisk, &config).expect("an empty directory");
     let (tell, heard): (Vec<SyncSender<u64>>, Vec<Receiver<u64>>) = (0..writers).map(|_| sync_channel(16)).unzip();
-    let durable = Arc::new(move |shard: u16, ticket| {
-        // A writer that has all its tickets is gone.
-        let _ = tell[usize::from(shard)].send(ticket);
+    let durable = Arc::new(move |durable: &mut dyn Iterator<Item = (u16, u64)>| {
+        for (shard, ticket) in durable {
+            // A writer that has all its tickets is gone.
+            let _ = tell[usize::from(shard)].send(ticket);
+        }
     });
     let fatal = Arc::new(|reason: String| panic!("{reason}"));
     let (log, _) = log::open(Arc::new(RealDisk), config, durable, fatal).expect("a log that was just made");
