@@ -142,7 +142,7 @@ async fn the_highest_rate_that_meets_an_objective_is_looked_for() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let page = folder.path().join("page.html").display().to_string();
     let search =
-        ["reserve", "--spawn", "1", "--durability", "memory", "--find-capacity", "--slo-p99", "50ms", "--rate", "400"];
+        ["reserve", "--spawn", "1", "--durability", "memory", "--find-capacity", "--slo-p99", "500ms", "--rate", "400"];
     let report = bench(&[&search[..], &["--duration", "200ms", "--warm-up", "0ms", "--report", &page]].concat()).await;
     let steps = report["capacity"].as_array().cloned().unwrap_or_default();
     let met =
