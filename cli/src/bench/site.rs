@@ -12,18 +12,26 @@ use doorbuster_protocol::command::{LatePaymentPolicy, ProductSpec, Reserve, Targ
 use doorbuster_protocol::frame::VERSION;
 use doorbuster_protocol::handshake::{Hello, WelcomeOrFailure, decode_welcome, encode_hello};
 use doorbuster_protocol::limits::MAX_STOCK;
+use doorbuster_protocol::reply::NodeAddress;
 use doorbuster_protocol::types::{
     Currency, Millis, Money, NodeId, ProductId, Quantity, ShardId, Timestamp, UserId, shard_of,
 };
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 use toml::Table;
 
-/// One look for the leader may take so long.
+/// A node is waited for so long before it is asked anew whether it leads.
 const LOOK: Duration = Duration::from_secs(1);
+/// Pause before it is asked again.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A cluster to measure.
 pub struct Site {
@@ -94,7 +102,7 @@ impl Site {
     /// How to find the leader of that product's shard.
     pub fn guide(&self, product: ProductId) -> Guide {
         let shard = shard_of(product, self.client.shards());
-        Guide { client: self.client.clone(), config: self.config.clone(), shard }
+        Guide { client: self.client.clone(), config: self.config.clone(), shard, found: Arc::default() }
     }
 
     /// Processor time that its servers have used so far, if they run here; and how many processors they may use.
@@ -273,6 +281,8 @@ pub struct Guide {
     client: Client,
     config: Config,
     shard: ShardId,
+    /// The leader that was found last, and when.
+    found: Arc<Mutex<Option<(Instant, String)>>>,
 }
 
 impl Guide {
@@ -313,20 +323,35 @@ impl Guide {
         }
     }
 
-    /// Where the node is that says of itself that it leads; all are asked at once.
+    /// Where the node is that says of itself that it leads. One connection looks for all that have lost theirs.
     async fn leader(&self) -> Option<String> {
-        let nodes = self.client.nodes();
-        let looks = nodes.into_iter().map(|node| async move {
-            let status = tokio::time::timeout(LOOK, self.client.status(node.node)).await.ok()?.ok()?;
-            let leads = status.shards.iter().any(|replica| replica.shard == self.shard && replica.leading);
-            leads.then_some(node.address)
-        });
-        let mut looks: futures_util::stream::FuturesUnordered<_> = looks.collect();
-        while let Some(found) = futures_util::StreamExt::next(&mut looks).await {
-            if found.is_some() {
-                return found;
-            }
+        let came = clock::now();
+        let mut found = self.found.lock().await;
+        if let Some((_, address)) = found.as_ref().filter(|(at, _)| *at > came) {
+            return Some(address.clone());
         }
-        None
+        let address = self.search().await?;
+        *found = Some((clock::now(), address.clone()));
+        Some(address)
+    }
+
+    /// Asks every node until one leads, each on its own: those that are dead or slow keep nobody waiting.
+    async fn search(&self) -> Option<String> {
+        let nodes = self.client.nodes();
+        let mut asked: FuturesUnordered<_> = nodes.into_iter().map(|node| self.leads_at_last(node)).collect();
+        asked.next().await
+    }
+
+    async fn leads_at_last(&self, node: NodeAddress) -> String {
+        while !self.leads(node.node).await {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        node.address
+    }
+
+    /// Whether it says of itself that it does.
+    async fn leads(&self, node: NodeId) -> bool {
+        let Ok(Ok(status)) = timeout(LOOK, self.client.status(node)).await else { return false };
+        status.shards.iter().any(|replica| replica.shard == self.shard && replica.leading)
     }
 }
