@@ -84,6 +84,12 @@ impl Cluster {
         self.state.read().nodes.clone()
     }
 
+    /// Whether these are still the cluster's nodes, at the same addresses.
+    pub(crate) fn has_nodes(&self, nodes: &[Arc<Node>]) -> bool {
+        let state = self.state.read();
+        state.nodes.len() == nodes.len() && state.nodes.iter().zip(nodes).all(|(known, node)| Arc::ptr_eq(known, node))
+    }
+
     pub(crate) fn node(&self, id: NodeId) -> Option<Arc<Node>> {
         self.state.read().nodes.iter().find(|node| node.id == id).map(Arc::clone)
     }

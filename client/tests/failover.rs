@@ -95,6 +95,26 @@ async fn a_leader_that_hangs_is_left_for_another() {
     client.reserve(reserve(1)).await.expect("granted by the other");
 }
 
+/// A machine without power answers nothing, not even that nobody listens.
+#[tokio::test]
+async fn a_node_that_answers_nothing_does_not_hold_up_the_search_for_a_leader() {
+    let map = Map::new();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let node = Node::start(2, &map, grant).await;
+    map.tell_of(NodeId(1), silent.local_addr().expect("bound").to_string());
+    let client = connect(&[&node], SECONDS_5).await;
+    assert_eq!(client.nodes().len(), 2);
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { client.reserve(reserve(1)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let asked = node.seen.reads.load(Ordering::Relaxed);
+    assert!(asked > 12, "the node that answers was asked {asked} times in 1.5 s");
+    map.lead(Some(NodeId(2)));
+    call.await.expect("no panic").expect("granted once there is a leader");
+}
+
 #[tokio::test]
 async fn garbage_ends_the_connection_and_the_next_one_serves() {
     let map = Map::new();

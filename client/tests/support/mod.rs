@@ -81,6 +81,11 @@ impl Map {
         nodes.iter_mut().find(|known| known.node == node).expect("known").address = address;
     }
 
+    /// From now on this node, which may not be there, is told to be at that address.
+    pub fn tell_of(&self, node: NodeId, address: String) {
+        self.1.lock().push(NodeAddress { node, address });
+    }
+
     fn tell(&self) -> ShardMap {
         ShardMap { leaders: self.0.lock().clone(), nodes: self.1.lock().clone() }
     }
