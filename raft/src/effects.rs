@@ -17,6 +17,8 @@ pub struct Effects<O> {
     pub reads: Vec<ReadReady>,
     /// Set when the leader or the term changed.
     pub role: Option<RoleChange>,
+    /// A campaign has begun here, for this reason.
+    pub campaign: Option<Cause>,
     /// Followers that lag behind the log: send them the snapshot, then call
     /// [`Node::snapshot_sent`](crate::Node::snapshot_sent).
     pub send_snapshot: Vec<SnapshotSend>,
@@ -32,6 +34,7 @@ impl<O> Default for Effects<O> {
             applied: Vec::new(),
             reads: Vec::new(),
             role: None,
+            campaign: None,
             send_snapshot: Vec::new(),
             more: false,
         }
@@ -67,6 +70,15 @@ pub struct RoleChange {
     pub term: u64,
     /// This node is the leader.
     pub leading: bool,
+}
+
+/// Why a replica campaigns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// No leader was heard for a random election timeout.
+    Silence,
+    /// The leader's connection to this node has ended, and it was not heard again.
+    Closed,
 }
 
 /// A follower needs a snapshot.

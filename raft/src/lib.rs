@@ -27,7 +27,7 @@ pub mod transport;
 mod types;
 
 pub use config::{ConfigError, NodeConfig};
-pub use effects::{Applied, Effects, ReadReady, RoleChange, SnapshotSend};
+pub use effects::{Applied, Cause, Effects, ReadReady, RoleChange, SnapshotSend};
 pub use machine::{Frozen, StateMachine};
 pub use message::{MAX_NOTE, MessageError, PeerMessage};
 pub use node::{Node, NodeError, NodeStatus, PeerProgress, ProposeError, Proposed, ReadError};

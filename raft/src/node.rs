@@ -11,6 +11,7 @@ mod preference;
 mod reads;
 mod ready;
 mod standing;
+mod succession;
 
 use bytes::Bytes;
 use doorbuster_planted::{self as planted, Bug};
@@ -22,8 +23,9 @@ use self::preference::Preference;
 use self::reads::Reads;
 use self::ready::Pipeline;
 use self::standing::Standing;
+use self::succession::Vacancy;
 use crate::config::NodeConfig;
-use crate::effects::{Effects, RoleChange};
+use crate::effects::{Cause, Effects, RoleChange};
 use crate::lease::{Lease, Promise};
 use crate::machine::{Frozen, StateMachine};
 use crate::message::{PeerMessage, speakable};
@@ -49,6 +51,10 @@ pub struct Node<S: StateMachine> {
     promise: Promise,
     preference: Preference,
     standing: Standing,
+    /// The place of a leader whose connection has ended.
+    vacancy: Option<Vacancy>,
+    /// Why a campaign began since the last poll, if one did.
+    campaigned: Option<Cause>,
     reads: Reads,
     pipeline: Pipeline,
     /// What was said last in [`Effects::role`].
@@ -91,6 +97,8 @@ impl<S: StateMachine> Node<S> {
             promise: Promise::new(timeout, restarted),
             preference: Preference::new(&config),
             standing: Standing::default(),
+            vacancy: None,
+            campaigned: None,
             reads: Reads::default(),
             pipeline: Pipeline::default(),
             now: Monotonic(0),
@@ -120,7 +128,9 @@ impl<S: StateMachine> Node<S> {
             raft.state != StateRole::Leader && raft.election_elapsed + 1 >= raft.randomized_election_timeout();
         let held_back = self.standing.holds_back(campaigns, self.config.election_ticks);
         // Its own vote counts too: a bound replica waits with campaigning until it is free.
-        if !(held_back || campaigns && self.promise.binds(self.now)) {
+        let waits = campaigns && (self.promise.binds(self.now) || self.awaits_turn());
+        if !(held_back || waits) {
+            self.campaigned = campaigns.then_some(Cause::Silence).or(self.campaigned);
             self.raw.tick();
         }
         self.retake();
@@ -249,7 +259,8 @@ impl<S: StateMachine> Node<S> {
         if let Some(append) = self.note_recovered_mark() {
             return Effects { persist: Some(append), more: true, ..Effects::default() };
         }
-        let mut effects = Effects::default();
+        self.take_turn();
+        let mut effects = Effects { campaign: self.campaigned.take(), ..Effects::default() };
         self.release(&mut effects);
         self.ask_reads();
         if self.raw.has_ready() {
@@ -378,6 +389,7 @@ impl<S: StateMachine> Node<S> {
     fn observe(&mut self, now: Monotonic) {
         self.now = self.now.max(now);
         self.promise.observe(self.now);
+        self.vacate();
     }
 
     /// The only replica needs no election timeout.
@@ -423,6 +435,9 @@ impl<S: StateMachine> Node<S> {
             return;
         }
         let (kind, from, term) = (raft.msg_type, raft.from, raft.term);
+        if kind == MessageType::MsgRequestPreVote && !self.raw.raft.raft_log.is_up_to_date(raft.index, raft.log_term) {
+            self.go_first();
+        }
         match self.raw.step(raft) {
             Ok(()) | Err(raft::Error::StepPeerNotFound | raft::Error::ProposalDropped) => {}
             Err(error) => panic!("shard {}: {kind:?} from node {from}: {error}", self.config.shard),
@@ -433,6 +448,7 @@ impl<S: StateMachine> Node<S> {
         match kind {
             MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot if follows => {
                 self.promise.bind(self.now, term, stamp);
+                self.vacancy = None;
             }
             MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse if leads => {
                 self.lease.acknowledge(term, from, stamp);

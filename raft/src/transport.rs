@@ -3,6 +3,7 @@
 //! * To each peer goes one connection for messages, which this side opens and keeps open; what the peer has to say comes
 //!   over the connection that *it* opens. All shards share it: whatever waits goes out as one frame, with the sender's wall
 //!   clock. A queue that is full drops (raft repeats), and says how much.
+//! * That the connection of a peer has ended is handed on, too: a process that ends closes it at once.
 //! * A snapshot travels on a connection of its own, in chunks, from store to store.
 //! * Both ends prove that they know the cluster's secret, by keyed hashes over both ends' random numbers: the secret does
 //!   not travel. Nothing is encrypted: the peers' network must be private.
@@ -22,6 +23,7 @@ mod streaming;
 mod transfer;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -123,6 +125,10 @@ pub trait TransportHandler: Send + Sync + 'static {
     /// Messages from a peer, and what its wall clock said when it sent them. An empty batch brings the clock only.
     fn messages(&self, from: NodeId, wall_clock_ms: u64, batch: Vec<(ShardId, PeerMessage)>);
 
+    /// The connection over which a peer sent its messages has ended, and no newer one stands: its process may be gone. What
+    /// came over it was handed on before. For [`Node::peer_lost`](crate::Node::peer_lost).
+    fn lost(&self, peer: NodeId);
+
     /// A snapshot from a peer is durable in the shard's store: give `message` and its contents to
     /// [`Node::install`](crate::Node::install).
     fn snapshot(&self, from: NodeId, shard: ShardId, message: PeerMessage, stored: SnapshotFile);
@@ -186,8 +192,16 @@ struct Shared {
     sending: Semaphore,
     /// Snapshots on their way in; others are refused.
     receiving: Semaphore,
-    /// A peer has connected: try to reach it now.
-    awake: Vec<(NodeId, Notify)>,
+    met: Vec<Met>,
+}
+
+/// What is known of a peer by its connections to this node.
+struct Met {
+    peer: NodeId,
+    /// It has connected: try to reach it now.
+    awake: Notify,
+    /// The number of its newest connection for messages.
+    newest: AtomicU64,
 }
 
 const SNAPSHOTS_AT_ONCE: usize = 2;
@@ -203,7 +217,7 @@ impl Transport {
                 incarnation: config.incarnation,
                 secret: config.secret,
             },
-            awake: config.peers.iter().map(|(node, _)| (*node, Notify::new())).collect(),
+            met: config.peers.iter().map(|(peer, _)| Met::new(*peer)).collect(),
             peers: config.peers,
             snapshots: config.snapshots,
             timing: config.timing,
@@ -259,22 +273,44 @@ impl Transport {
     }
 }
 
+impl Met {
+    fn new(peer: NodeId) -> Self {
+        Self { peer, awake: Notify::new(), newest: AtomicU64::new(0) }
+    }
+}
+
 impl Shared {
     fn address(&self, node: NodeId) -> Option<&str> {
         self.peers.iter().find(|(peer, _)| *peer == node).map(|(_, address)| address.as_str())
     }
 
+    fn met(&self, peer: NodeId) -> Option<&Met> {
+        self.met.iter().find(|met| met.peer == peer)
+    }
+
     /// A peer that has just proved itself can be reached, as far as we know: no reason to wait longer.
-    fn wake(&self, node: NodeId) {
-        if let Some((_, notify)) = self.awake.iter().find(|(peer, _)| *peer == node) {
-            notify.notify_one();
+    fn wake(&self, peer: NodeId) {
+        if let Some(met) = self.met(peer) {
+            met.awake.notify_one();
         }
     }
 
-    async fn awakened(&self, node: NodeId) {
-        match self.awake.iter().find(|(peer, _)| *peer == node) {
-            Some((_, notify)) => notify.notified().await,
+    async fn awakened(&self, peer: NodeId) {
+        match self.met(peer) {
+            Some(met) => met.awake.notified().await,
             None => std::future::pending().await,
+        }
+    }
+
+    /// A peer speaks over a new connection: its number.
+    fn speaks(&self, peer: NodeId) -> u64 {
+        self.met(peer).map_or(0, |met| met.newest.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+
+    /// The peer's connection of this number has ended. One that was replaced is nobody's loss.
+    fn ended(&self, peer: NodeId, number: u64) {
+        if self.met(peer).is_some_and(|met| met.newest.load(Ordering::Acquire) == number) {
+            self.handler.lost(peer);
         }
     }
 

@@ -65,8 +65,8 @@ pub struct ServerConfig {
     pub peer_credential: Option<Secret>,
     /// Raft's clock tick. Default 20 ms, 1 to 1000.
     pub tick_ms: u64,
-    /// Shortest time without a leader's heartbeat before an election; the longest is 5/3 of it. Default 300 ms, at least
-    /// 10 ticks.
+    /// Shortest time without a leader's heartbeat before an election; the longest is twice that, less a tick. When the
+    /// leader's connection closes, the time from then on, and half a tick. Default 300 ms, at least 10 ticks.
     pub election_ms: u64,
     /// A snapshot is taken, and the log cut behind it, after so many entries of a shard. Default 100000, at least 100.
     pub snapshot_entries: u64,

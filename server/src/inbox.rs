@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use doorbuster_protocol::types::ShardId;
+use doorbuster_protocol::types::{NodeId, ShardId};
 use doorbuster_raft::{Monotonic, PeerMessage};
 use parking_lot::{Condvar, Mutex, RwLock};
 
@@ -64,6 +64,8 @@ pub struct Contents {
     pub peers: Vec<Vec<(ShardId, PeerMessage)>>,
     /// About as many bytes as they have.
     peer_bytes: usize,
+    /// Nodes whose connection to this one has ended, each once.
+    pub lost: Vec<NodeId>,
     /// Log writes that are on disk: shard and ticket.
     pub durable: Vec<(ShardId, u64)>,
     /// Rare things: snapshots, audits.
@@ -78,7 +80,8 @@ impl Contents {
     /// Whether nothing came; whatever the flags say.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.calls.is_empty() && self.peers.is_empty() && self.durable.is_empty() && self.events.is_empty()
+        let quiet = self.calls.is_empty() && self.peers.is_empty() && self.lost.is_empty();
+        quiet && self.durable.is_empty() && self.events.is_empty()
     }
 }
 
@@ -111,6 +114,15 @@ impl Inbox {
             contents.peer_bytes += bytes;
             contents.peers.push(batch);
         }
+    }
+
+    /// A peer's connection to this node has ended: the thread looks.
+    pub fn push_lost(&self, peer: NodeId) {
+        self.summon(|contents| {
+            if !contents.lost.contains(&peer) {
+                contents.lost.push(peer);
+            }
+        });
     }
 
     /// A log write is on disk. Whoever says so calls [`Self::attend`] then.
@@ -278,6 +290,11 @@ impl Inboxes {
         for (thread, messages) in batches.into_iter().enumerate().filter(|(_, messages)| !messages.is_empty()) {
             self.thread(thread).push_peer(messages);
         }
+    }
+
+    /// A peer's connection to this node has ended: all shards are told.
+    pub fn push_lost(&self, peer: NodeId) {
+        self.iter().for_each(|inbox| inbox.push_lost(peer));
     }
 
     /// A thread's inbox.

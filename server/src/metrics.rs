@@ -94,6 +94,8 @@ table! {
         reads_by_index: "doorbuster_reads_total" {"by" = "read_index"}, "Linearizable reads by what made them safe.";
         state_disputes: "doorbuster_state_disputes_total", "Times that a replica here and another one had different states. Never anything but 0.";
         leader_changes: "doorbuster_leader_changes_total", "Times that a shard on this node changed its leader.";
+        campaigns_silence: "doorbuster_campaigns_total" {"cause" = "silence"}, "Campaigns of replicas here to be elected: no leader was heard, or its connection closed.";
+        campaigns_closed: "doorbuster_campaigns_total" {"cause" = "closed"}, "Campaigns of replicas here to be elected: no leader was heard, or its connection closed.";
         snapshots_written: "doorbuster_snapshots_total" {"what" = "written"}, "Snapshots by what was done with them.";
         snapshots_sent: "doorbuster_snapshots_total" {"what" = "sent"}, "Snapshots by what was done with them.";
         snapshots_installed: "doorbuster_snapshots_total" {"what" = "installed"}, "Snapshots by what was done with them.";

@@ -45,6 +45,10 @@ impl TransportHandler for Replication {
         self.inboxes.attend();
     }
 
+    fn lost(&self, peer: u64) {
+        self.inboxes.push_lost(node_id(peer));
+    }
+
     fn snapshot(&self, _from: u64, shard: u16, message: PeerMessage, _stored: SnapshotFile) {
         // An archive that is so far behind has newer ones of the same shards in its queue; the leader tries again.
         if self.archive.len() < MAX_ARCHIVE_JOBS {

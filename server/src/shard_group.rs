@@ -82,6 +82,10 @@ impl ShardGroup {
                 shard.step(message, round.now);
             }
         }
+        // After what came over the connection while it stood.
+        for peer in taken.lost.drain(..) {
+            self.shards.iter_mut().for_each(|shard| shard.peer_lost(peer, round.now));
+        }
         for (shard, ticket) in taken.durable.drain(..) {
             if let Some(shard) = find(&mut self.shards, shard) {
                 shard.durable(ticket, round.now);

@@ -153,6 +153,11 @@ impl Solo {
         self.desk.inboxes.push_peer(batch);
     }
 
+    /// The connection over which a peer sent its messages has ended, and no newer one stands.
+    pub fn peer_lost(&mut self, peer: NodeId) {
+        self.desk.inboxes.push_lost(peer);
+    }
+
     /// One round of all shards.
     pub fn turn(&mut self, now: Monotonic, wall: Timestamp) -> Turn {
         self.wall = wall;

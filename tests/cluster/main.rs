@@ -6,6 +6,7 @@ mod bench;
 mod damage;
 mod demo;
 mod dispute;
+mod failover;
 mod feed;
 mod kill_all;
 mod lagging;

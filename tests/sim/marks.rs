@@ -11,6 +11,8 @@ pub const DECLARED: &[&str] = &[
     "message_delayed_beyond_election",
     "peer_connection_broken",
     "client_connection_broken",
+    "dead_leader_closed_connection",
+    "living_leader_closed_connection",
     "partition_symmetric",
     "partition_one_way",
     "partition_isolates_leader",

@@ -96,6 +96,7 @@ impl World {
             streams: BTreeMap::new(),
             next_number: 0,
             pace: root.stream("pace"),
+            closes: root.stream("closes"),
             plague,
             victims,
             partitions: Vec::new(),

@@ -1,5 +1,7 @@
 //! One node by hand: what comes out when, and what is refused. Clusters are tested in `tests/`.
 
+mod succession;
+
 use std::time::Duration;
 
 use super::*;
@@ -69,6 +71,7 @@ fn drain(node: &mut Node<Words>, now: Monotonic, all: &mut Effects<usize>) {
         }
         all.persist = effects.persist.or(all.persist.take());
         all.role = effects.role.or(all.role);
+        all.campaign = effects.campaign.or(all.campaign);
         all.send.extend(effects.send);
         all.applied.extend(effects.applied);
         all.reads.extend(effects.reads);

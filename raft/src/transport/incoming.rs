@@ -54,11 +54,14 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
         Purpose::Snapshot => streaming::receive(&mut stream, shared, peer).await,
         Purpose::Messages => {
             let (mut reader, mut writer) = stream.into_split();
-            tokio::select! {
+            let number = shared.speaks(peer);
+            let ended = tokio::select! {
                 biased;
                 ended = hand_on(&mut reader, shared, peer) => ended,
                 ended = stay_alive(&mut writer, shared) => ended,
-            }
+            };
+            shared.ended(peer, number);
+            ended
         }
     }
 }

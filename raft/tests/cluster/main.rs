@@ -87,6 +87,42 @@ fn one_node_in_a_storm() {
     }
 }
 
+/// Random timeouts alone take up to 580 ms, and as long again after a vote that was split.
+#[test]
+fn when_the_leaders_process_ends_another_leads_as_soon_as_promises_allow() {
+    for (seed, size) in (1..=40).map(|seed| (seed, if seed % 4 == 0 { 5 } else { 3 })) {
+        let mut world = World::new(seed, size, CALM, |_| {});
+        world.run(4000 + 7 * seed, |world| world.propose(0));
+        let old = world.leader().expect("a leader after four seconds of calm");
+        let terms = world.checks.terms();
+        world.crash(old, 60_000);
+        let mut waited = 0;
+        while world.leader().is_none() {
+            world.run(1, |_| {});
+            waited += 1;
+            assert!(waited < 2000, "seed {seed}: nobody leads");
+        }
+        // An election timeout, the grace, and a few messages and writes; by clocks that differ by 2 of 100.
+        assert!((295..340).contains(&waited), "seed {seed}: {waited} ms without a leader");
+        assert_eq!(world.checks.terms(), terms + 1, "seed {seed}: no vote was split");
+    }
+}
+
+/// Connections that close and are made again, again and again, do not unseat a leader.
+#[test]
+fn closed_connections_alone_change_no_leader() {
+    let mut world = World::new(11, 3, CALM, |_| {});
+    world.run(4000, |_| {});
+    let (leader, terms) = (world.leader(), world.checks.terms());
+    for _ in 0..200 {
+        let node = world.below(3) as usize;
+        world.close(node);
+        let pause = 1 + world.below(100);
+        world.run(pause, |world| world.propose(0));
+    }
+    assert_eq!((world.leader(), world.checks.terms()), (leader, terms));
+}
+
 #[test]
 fn leadership_moves_when_told_to() {
     let mut world = World::new(7, 3, CALM, |config| config.preferred = None);

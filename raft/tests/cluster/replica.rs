@@ -86,6 +86,8 @@ pub struct Replica {
     /// Stopped until then (the process exists, but nothing in it runs), and its clock when it stopped.
     paused: Option<(u64, Monotonic)>,
     inbox: Vec<PeerMessage>,
+    /// Peers whose connections have closed.
+    lost: Vec<NodeId>,
     next_tick: u64,
     pub installed: u64,
 }
@@ -101,6 +103,7 @@ impl Replica {
             clock,
             paused: None,
             inbox: Vec::new(),
+            lost: Vec::new(),
             next_tick: now,
             installed: 0,
         };
@@ -120,6 +123,7 @@ impl Replica {
         self.node = None;
         self.paused = None;
         self.inbox.clear();
+        self.lost.clear();
         for (_, append) in self.writes.drain(..).take(written) {
             self.disk.write(&append);
         }
@@ -142,6 +146,13 @@ impl Replica {
     pub fn receive(&mut self, message: PeerMessage) {
         if self.node.is_some() && self.inbox.len() < 10_000 {
             self.inbox.push(message);
+        }
+    }
+
+    /// The connection over which `peer` spoke to it has closed.
+    pub fn lose(&mut self, peer: NodeId) {
+        if self.node.is_some() {
+            self.lost.push(peer);
         }
     }
 
@@ -168,6 +179,9 @@ impl Replica {
         let stepped = resumed.map(|(_, stopped)| stopped).filter(|_| stale).unwrap_or(time);
         for message in self.inbox.drain(..) {
             node.step(stepped, message);
+        }
+        for peer in self.lost.drain(..) {
+            node.peer_lost(stepped, peer);
         }
         poll(node, stepped, &mut effects);
         while self.writes.front().is_some_and(|(due, _)| *due <= now) {

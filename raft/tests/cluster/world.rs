@@ -39,6 +39,11 @@ enum Event {
     Restart {
         node: usize,
     },
+    /// The connection over which `from` spoke closes.
+    Closed {
+        to: usize,
+        from: NodeId,
+    },
     /// A snapshot of the node's own is written; if it is still the same process.
     Written {
         node: usize,
@@ -176,6 +181,18 @@ impl World {
         self.checks.logs_match(&self.replicas[node]);
         self.lives[node] += 1;
         self.later(down_ms, Event::Restart { node });
+        self.close(node);
+    }
+
+    /// The connections over which `node` speaks close, whether or not it lives. A cut network does not tell.
+    pub fn close(&mut self, node: usize) {
+        let from = self.replicas[node].id();
+        for to in (0..self.replicas.len()).filter(|&to| to != node) {
+            let delay = self.below(self.weather.slowest_message);
+            if !self.cut.contains(&(node, to)) {
+                self.later(delay, Event::Closed { to, from });
+            }
+        }
     }
 
     pub fn pause(&mut self, node: usize, milliseconds: u64) {
@@ -205,7 +222,7 @@ impl World {
     /// One of everything that can go wrong.
     pub fn mishap(&mut self) {
         let node = self.below(self.replicas.len() as u64) as usize;
-        match self.below(12) {
+        match self.below(13) {
             0 | 1 => {
                 let down = 10 + self.below(2000);
                 self.crash(node, down);
@@ -223,6 +240,10 @@ impl World {
                 if let Some(leader) = self.leader() {
                     self.replicas[leader].node.as_mut().unwrap().transfer_leadership(to);
                 }
+            }
+            12 => {
+                let closing = self.leader().filter(|_| self.below(2) == 0).unwrap_or(node);
+                self.close(closing);
             }
             _ => {
                 // The leader itself, which is where it hurts.
@@ -283,6 +304,7 @@ impl World {
                     node.snapshot_sent(id, ok);
                 }
             }
+            Event::Closed { to, from } => self.replicas[to].lose(from),
             Event::Restart { node } => {
                 let base = 1 + self.below(1 << 40);
                 self.replicas[node].start(self.now, base);

@@ -38,6 +38,38 @@ async fn an_idle_connection_stays_and_brings_the_clock() {
 }
 
 #[tokio::test]
+async fn that_a_peers_connection_has_ended_is_told() {
+    let (one, two) = pair(|_| {}).await;
+    one.connected(2).await;
+    two.connected(1).await;
+    one.transport.send(2, vec![(0, message(1, 2, 1, None))]);
+    two.wait("a message", |heard| !heard.messages.is_empty()).await;
+    assert_eq!(two.ears.0.lock().lost, [0_u64; 0]);
+    one.transport.close().await;
+    two.wait("the end of the connection", |heard| heard.lost == [1]).await;
+    assert_eq!(one.ears.0.lock().lost, [0_u64; 0], "who closes its own has lost nobody");
+}
+
+#[tokio::test]
+async fn a_connection_that_was_replaced_is_nobodys_loss() {
+    let ((two_port, two_address), (one_port, one_address)) = (port().await, port().await);
+    let two = start(config(2, &[(1, one_address)]), two_port, Ears::default());
+    let first = start(config(1, &[(2, two_address.clone())]), one_port, Ears::default());
+    first.connected(2).await;
+    // The same node once more, as after a connection of which only one end knows that it is dead.
+    let second = start(config(1, &[(2, two_address)]), port().await.0, Ears::default());
+    second.connected(2).await;
+    let clocks = two.ears.0.lock().clocks;
+    two.wait("words over both", |heard| heard.clocks > clocks + 4).await;
+    first.transport.close().await;
+    let clocks = two.ears.0.lock().clocks;
+    two.wait("words over the second", |heard| heard.clocks > clocks + 4).await;
+    assert_eq!(two.ears.0.lock().lost, [0_u64; 0]);
+    second.transport.close().await;
+    two.wait("the end of the second", |heard| heard.lost == [1]).await;
+}
+
+#[tokio::test]
 async fn both_sides_remember_each_other() {
     let (one, two) = pair(|_| {}).await;
     one.connected(2).await;

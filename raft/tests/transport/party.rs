@@ -21,6 +21,7 @@ pub const SHARDS: u16 = 3;
 pub struct Heard {
     pub messages: Vec<(NodeId, u64, ShardId, PeerMessage)>,
     pub clocks: u64,
+    pub lost: Vec<NodeId>,
     pub snapshots: Vec<(NodeId, ShardId, PeerMessage, SnapshotFile)>,
     pub sent: Vec<(NodeId, ShardId, TransferOutcome)>,
     pub refused: Vec<(NodeId, String)>,
@@ -39,6 +40,10 @@ impl TransportHandler for Ears {
         let mut heard = self.0.lock();
         heard.clocks += 1;
         heard.messages.extend(batch.into_iter().map(|(shard, message)| (from, wall_clock_ms, shard, message)));
+    }
+
+    fn lost(&self, peer: NodeId) {
+        self.0.lock().lost.push(peer);
     }
 
     fn snapshot(&self, from: NodeId, shard: ShardId, message: PeerMessage, stored: SnapshotFile) {

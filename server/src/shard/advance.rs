@@ -65,7 +65,7 @@ impl Shard {
     #[must_use]
     pub fn wake_at(&self, now: Monotonic) -> Option<Monotonic> {
         if !self.may_propose() || self.pending.expires() {
-            return None;
+            return self.node.campaigns_at();
         }
         let due = self.node.machine().inventory().next_deadline()?;
         Some(now.after(Duration::from_millis(due.since(self.clock.read(now)).0)).max(self.propose_after))
@@ -194,6 +194,9 @@ impl Shard {
         self.show_state(&effects.applied, round);
         for applied in effects.applied {
             self.settle(applied, round);
+        }
+        if let Some(cause) = effects.campaign {
+            self.note_campaign(cause);
         }
         if let Some(change) = effects.role {
             self.change_role(change, round);

@@ -261,6 +261,12 @@ impl Shard {
         }
     }
 
+    /// A peer's connection to this node has ended.
+    pub fn peer_lost(&mut self, peer: NodeId, now: Monotonic) {
+        self.stirred = true;
+        self.node.peer_lost(now, u64::from(peer.0));
+    }
+
     /// A log write is on disk.
     pub fn durable(&mut self, ticket: u64, now: Monotonic) {
         while self.unsynced.front().is_some_and(|(waiting, _)| *waiting <= ticket) {

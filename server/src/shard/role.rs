@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use doorbuster_protocol::failure::Failure;
 use doorbuster_protocol::types::{ProductId, Timestamp};
-use doorbuster_raft::{Monotonic, ProposeError, Proposed, RoleChange};
+use doorbuster_raft::{Cause, Monotonic, ProposeError, Proposed, RoleChange};
 
 use super::entry::{Builder, Header};
 use super::{Round, Shard, node_id};
@@ -90,6 +90,16 @@ impl Shard {
             self.close(round);
             self.role = Role::SteppedDown { until: round.now.after(GRACE) };
         }
+    }
+
+    /// The replica asks to be elected.
+    pub(super) fn note_campaign(&self, cause: Cause) {
+        let (why, counter) = match cause {
+            Cause::Silence => ("no leader was heard", &self.around.metrics.campaigns_silence),
+            Cause::Closed => ("the leader's connection closed", &self.around.metrics.campaigns_closed),
+        };
+        tracing::info!(shard = self.id.0, why, "campaigning");
+        counter.increment(1);
     }
 
     /// Proposes the opening entry, and serves when it is applied. Whether anything was done.

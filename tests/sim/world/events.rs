@@ -30,6 +30,8 @@ pub(super) enum Event {
     PeerConnect { from: usize, to: usize, life: u64 },
     /// A frame arrives on a connection between peers.
     PeerFrame { from: usize, to: usize, connection: u64, frame: Rc<Vec<u8>> },
+    /// A node notices that a peer's connection to it has ended.
+    PeerLost { from: usize, to: usize, life: u64 },
     /// A client's connection reaches a node.
     LineOpens { link: Link },
     /// Bytes of a client reach a node.
@@ -67,7 +69,7 @@ impl Event {
             | Self::Archive { node, .. }
             | Self::Drain { node, .. }
             | Self::Keepalive { node, .. } => Some(*node),
-            Self::PeerFrame { to, .. } => Some(*to),
+            Self::PeerFrame { to, .. } | Self::PeerLost { to, .. } => Some(*to),
             _ => None,
         }
     }

@@ -153,7 +153,7 @@ impl Run {
             self.marks.reach("crash_of_leader");
         }
         self.streams_of_ended(at);
-        self.ways_of_ended(at);
+        self.ways_of_ended(at, &end);
         self.lines_of_ended(at);
         let node = &mut self.nodes[at];
         node.solo = None;

@@ -216,15 +216,58 @@ impl Run {
             *self.way(from, to) = Way::default();
             self.marks.reach("peer_connection_broken");
             self.counters.count("peer_connections_broken");
+            self.closes(from, to);
             self.connect_later(from, to);
         }
     }
 
-    pub(super) fn ways_of_ended(&mut self, at: usize) {
+    /// A system closes the connections of a process that ended; a machine without power tells nobody.
+    pub(super) fn ways_of_ended(&mut self, at: usize, end: &End) {
         for other in (0..self.nodes.len()).filter(|other| *other != at) {
-            *self.way(at, other) = Way::default();
+            let stood = std::mem::take(self.way(at, other)).connection.is_some();
+            if stood && *end != End::PowerLost {
+                self.closes(at, other);
+            }
             self.break_way(other, at);
         }
+    }
+
+    /// `to` will notice that the connection from `from` has ended, if the way is not cut: soon, or when it is old news.
+    fn closes(&mut self, from: usize, to: usize) {
+        if self.net.is_cut(from, to) {
+            return;
+        }
+        let latency = if self.closes.percent(90) { self.closes.below(MS) } else { self.closes.below(600 * MS) };
+        let life = self.nodes[to].life;
+        self.schedule.after(latency, Event::PeerLost { from, to, life });
+    }
+
+    pub(super) fn peer_lost(&mut self, from: usize, to: usize, life: u64) {
+        // Nobody's loss if a newer connection stands; but it may come to stand just after one has looked.
+        let replaced = self.way(from, to).connection.is_some() && !self.closes.percent(10);
+        if replaced || !self.nodes[to].lives(life) {
+            return;
+        }
+        let now = self.now();
+        self.trace.event(now, 8, &[from as u64, to as u64]);
+        self.trace.line(now, || format!("n{} lost n{}", to + 1, from + 1));
+        let led = (0..self.scenario.shards).any(|shard| self.follows(to, from, ShardId(shard)));
+        if led {
+            let lives = self.nodes[from].is_up();
+            self.marks.reach(if lives { "living_leader_closed_connection" } else { "dead_leader_closed_connection" });
+            self.counters.count("followers_that_lost_their_leader");
+        }
+        self.call(to, "a lost peer", |node| {
+            if let Some(solo) = &mut node.solo {
+                solo.peer_lost(node_id(from));
+            }
+        });
+        self.stir(to);
+    }
+
+    fn follows(&self, follower: usize, leader: usize, shard: ShardId) -> bool {
+        let replica = self.nodes[follower].solo.as_ref().and_then(|solo| solo.shard(shard));
+        replica.is_some_and(|replica| replica.raft().leader == Some(u64::from(node_id(leader).0)))
     }
 
     /// A way is whole again: what was held arrives, unless it was for too long.

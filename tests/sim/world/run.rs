@@ -43,6 +43,8 @@ pub(super) struct Run {
     pub(super) next_number: u64,
     /// Chance for how long things take.
     pub(super) pace: Rng,
+    /// Chance for when a closed connection is noticed.
+    pub(super) closes: Rng,
     /// Chance for faults.
     pub(super) plague: Rng,
     /// Nodes whose disks and clocks may go wrong.
@@ -94,6 +96,7 @@ impl Run {
             Event::Keepalive { node, life } => self.keep_alive(node, life),
             Event::PeerConnect { from, to, life } => self.peer_connect(from, to, life),
             Event::PeerFrame { from, to, connection, frame } => self.peer_frame(from, to, connection, &frame),
+            Event::PeerLost { from, to, life } => self.peer_lost(from, to, life),
             Event::LineOpens { link } => self.line_opens(link),
             Event::ToNode { link, bytes } => self.reach_node(link, bytes),
             Event::LineCloses { link } => self.line_closes(link),
