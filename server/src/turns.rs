@@ -88,6 +88,8 @@ impl Work {
     fn turn(&mut self, inbox: &Inbox) -> bool {
         inbox.take(&mut self.taken);
         if self.taken.stop || self.outlets.fatal.reason().is_some() {
+            // Whoever else was about to take a turn finds it as it should be.
+            self.taken = Contents::default();
             return false;
         }
         let _guard = self.outlets.fatal.on_panic("shard");
